@@ -1,0 +1,1 @@
+//! Node-pool configuration (`--pool name=gpunp,sku=…`).

@@ -1,0 +1,1 @@
+//! The one place that reads YAML, with the readings of kubectl.

@@ -1,0 +1,1 @@
+//! Whether a pod fits a node, and the scheduler's sentence when it does not.

@@ -1,0 +1,1 @@
+//! KEDA's scale loop: activation, cooldown, fallback, pause, idle.

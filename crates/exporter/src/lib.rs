@@ -1,0 +1,1 @@
+//! The page of one GPU node, with owner labels.

@@ -1,0 +1,1 @@
+//! GPU device model, counter catalogue and exposition.

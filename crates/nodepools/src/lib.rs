@@ -1,0 +1,1 @@
+//! The node-pool controller and its providers.

@@ -1,0 +1,1 @@
+//! Reconcilers for KEDA's resources and the external metrics API.

@@ -1,0 +1,1 @@
+//! Query language, sample store and the Prometheus HTTP API as a function.

@@ -1,0 +1,2 @@
+//! The `rheostat` program: one file for each command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Trigger sources and their credentials.

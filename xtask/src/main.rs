@@ -1,0 +1,2 @@
+//! The task runner: `cargo xtask TASK`.
+fn main() {}
