@@ -1,1 +1,7 @@
 //! Query language, sample store and the Prometheus HTTP API as a function.
+
+pub mod http;
+pub mod labels;
+pub mod number;
+pub mod source;
+pub mod store;
