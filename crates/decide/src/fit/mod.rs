@@ -1,1 +1,19 @@
-//! Whether a pod fits a node, and the scheduler's sentence when it does not.
+//! Whether a pod fits a node: the scheduler's filters, points and sentences as
+//! pure functions. The embedded scheduler and the node planner both ask here.
+
+mod affinity;
+mod filter;
+mod labels;
+mod pod;
+mod resources;
+mod score;
+mod snapshot;
+mod verdict;
+
+pub use filter::{Check, Reason, Rejection};
+pub use labels::LabelSelector;
+pub use pod::{HostPort, PodInfo, PodKey, PodTerm, Spread, Taint, Toleration};
+pub use resources::{Resources, is_gpu, of_pod};
+pub use score::{best, score};
+pub use snapshot::{NodeInfo, Snapshot};
+pub use verdict::{Preemption, Refusal, Verdict, schedule, sentence};
