@@ -1,1 +1,0 @@
-//! Kubernetes resource quantities with Go arithmetic.
