@@ -1,0 +1,1 @@
+//! Sets of fields (`FieldsV1`) and how they are drawn from objects.
