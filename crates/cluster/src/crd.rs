@@ -1,0 +1,341 @@
+//! Custom kinds: what a CustomResourceDefinition adds to the table, and what happens when it goes.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::deletion::DeleteOptions;
+use crate::resource::{Endpoint, Resource, resource_name};
+use crate::value;
+
+/// The stored kind of definitions themselves.
+pub const RESOURCE: &str = "customresourcedefinitions.apiextensions.k8s.io";
+/// Holds a definition until its objects are gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// A column of `kubectl get`.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Heading.
+    pub name: String,
+    /// string, integer, number, boolean or date.
+    pub kind: String,
+    /// OpenAPI format.
+    pub format: String,
+    /// Explanation.
+    pub description: String,
+    /// Shown with `-o wide` only when above 0.
+    pub priority: i64,
+    /// Where the cell comes from.
+    pub path: String,
+}
+
+/// One version of a custom kind.
+#[derive(Debug)]
+pub struct Version {
+    /// `v1alpha1`
+    pub name: String,
+    /// Whether it answers requests.
+    pub served: bool,
+    /// `schema.openAPIV3Schema`, as written.
+    pub schema: Value,
+    /// The same, read for use.
+    pub structural: Option<crate::hooks::Structural>,
+    /// Columns of `kubectl get`.
+    pub columns: Vec<Column>,
+    /// Where /scale finds replicas, status replicas and the selector.
+    pub scale: Option<ScalePaths>,
+    /// Fields that field selectors may name, as JSON paths.
+    pub selectable: Vec<String>,
+}
+
+/// JSON paths of the scale subresource.
+#[derive(Clone, Debug)]
+pub struct ScalePaths {
+    /// Wished-for replicas.
+    pub spec: String,
+    /// Present replicas.
+    pub status: String,
+    /// The label selector as text; "" where there is none.
+    pub selector: String,
+}
+
+/// The definition behind a custom kind.
+#[derive(Debug)]
+pub struct Custom {
+    /// Name of the CustomResourceDefinition.
+    pub name: String,
+    /// Its versions, in the order of the definition.
+    pub versions: Vec<Version>,
+}
+
+impl Custom {
+    /// The version of that name.
+    pub fn version(&self, name: &str) -> Option<&Version> {
+        self.versions.iter().find(|v| v.name == name)
+    }
+}
+
+/// Rows and endpoints that a definition stands for.
+fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
+    let spec = crd.get("spec")?;
+    let group = value::text(spec, &["group"]).to_owned();
+    let names = spec.get("names")?;
+    let plural = value::text(names, &["plural"]).to_owned();
+    let kind = value::text(names, &["kind"]).to_owned();
+    if group.is_empty() || plural.is_empty() || kind.is_empty() {
+        return None;
+    }
+    let mut storage = String::new();
+    let mut subresources = Vec::new();
+    let mut versions = Vec::new();
+    for raw in value::list(spec, &["versions"]) {
+        let name = value::text(raw, &["name"]).to_owned();
+        if raw["storage"] == true {
+            storage.clone_from(&name);
+        }
+        let scale = value::at(raw, &["subresources", "scale"]).map(|s| ScalePaths {
+            spec: value::text(s, &["specReplicasPath"]).to_owned(),
+            status: value::text(s, &["statusReplicasPath"]).to_owned(),
+            selector: value::text(s, &["labelSelectorPath"]).to_owned(),
+        });
+        for (wanted, has) in [
+            (
+                "status",
+                value::at(raw, &["subresources", "status"]).is_some(),
+            ),
+            ("scale", scale.is_some()),
+        ] {
+            if has && !subresources.iter().any(|s| s == wanted) {
+                subresources.push(wanted.to_owned());
+            }
+        }
+        let schema = value::at(raw, &["schema", "openAPIV3Schema"])
+            .cloned()
+            .unwrap_or(Value::Null);
+        versions.push(Version {
+            served: raw["served"] == true,
+            structural: crate::hooks::structural(&schema),
+            schema,
+            columns: columns(raw),
+            scale,
+            selectable: value::list(raw, &["selectableFields"])
+                .iter()
+                .map(|f| value::text(f, &["jsonPath"]).to_owned())
+                .collect(),
+            name,
+        });
+    }
+    let words = |key: &str| -> Vec<String> {
+        value::strings(names, &[key])
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    };
+    let singular = value::text(names, &["singular"]);
+    let list_kind = value::text(names, &["listKind"]);
+    let or = |text: &str, other: String| {
+        if text.is_empty() {
+            other
+        } else {
+            text.to_owned()
+        }
+    };
+    let served: Vec<String> = versions
+        .iter()
+        .filter(|v| v.served)
+        .map(|v| v.name.clone())
+        .collect();
+    let verbs = [
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "create",
+        "update",
+        "watch",
+    ];
+    let row = Arc::new(Resource {
+        name: resource_name(&plural, &group).into(),
+        version: storage,
+        singular: or(singular, kind.to_lowercase()),
+        list_kind: or(list_kind, format!("{kind}List")),
+        namespaced: value::text(spec, &["scope"]) != "Cluster",
+        short_names: words("shortNames"),
+        categories: words("categories"),
+        verbs: verbs.iter().map(|v| (*v).to_owned()).collect(),
+        subresources,
+        generation: true,
+        custom: Some(Arc::new(Custom {
+            name: value::name(crd).to_owned(),
+            versions,
+        })),
+        group: group.clone(),
+        kind,
+        plural,
+    });
+    let endpoints = served
+        .into_iter()
+        .map(|version| Endpoint {
+            row: row.clone(),
+            group: group.clone(),
+            version,
+        })
+        .collect();
+    Some((row, endpoints))
+}
+
+fn columns(version: &Value) -> Vec<Column> {
+    let given = value::list(version, &["additionalPrinterColumns"]);
+    if given.is_empty() {
+        return vec![Column {
+            name: "Age".to_owned(),
+            kind: "date".to_owned(),
+            format: String::new(),
+            description: CREATION.to_owned(),
+            priority: 0,
+            path: ".metadata.creationTimestamp".to_owned(),
+        }];
+    }
+    given
+        .iter()
+        .map(|c| Column {
+            name: value::text(c, &["name"]).to_owned(),
+            kind: value::text(c, &["type"]).to_owned(),
+            format: value::text(c, &["format"]).to_owned(),
+            description: match value::text(c, &["description"]) {
+                "" => format!(
+                    "Custom resource definition column (in JSONPath format): {}",
+                    value::text(c, &["jsonPath"])
+                ),
+                text => text.to_owned(),
+            },
+            priority: value::integer(c, &["priority"]).unwrap_or(0),
+            path: value::text(c, &["jsonPath"]).to_owned(),
+        })
+        .collect()
+}
+
+const CREATION: &str = "CreationTimestamp is a timestamp representing the server time when this \
+                        object was created. It is represented in RFC3339 form and is in UTC.";
+
+/// Serves a definition that was written, or lets go of one that is going.
+pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
+    let name = value::name(&crd).to_owned();
+    if cluster.get(RESOURCE, "", &name).is_err() {
+        cluster.change_registry(|r| r.remove(&name));
+        return crd;
+    }
+    let Some((row, endpoints)) = read(&crd) else {
+        return crd;
+    };
+    cluster.change_registry(|registry| {
+        // Versions that are served no longer must go too.
+        registry.remove(&row.name);
+        for endpoint in endpoints {
+            registry.add(endpoint);
+        }
+    });
+    if value::deleting(&crd) {
+        purge(cluster, &row);
+        return crd;
+    }
+    let now = value::time(cluster.now());
+    let accepted = cluster.modify_status(RESOURCE, "", &name, |object| {
+        let spec = object["spec"].clone();
+        let mut names = spec["names"].clone();
+        names["singular"] = json!(row.singular);
+        names["listKind"] = json!(row.list_kind);
+        let status = value::map_mut(object, &["status"]);
+        status.insert("acceptedNames".to_owned(), names);
+        let mut stored: Vec<String> = status
+            .get("storedVersions")
+            .and_then(Value::as_array)
+            .map(|l| {
+                l.iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect()
+            })
+            .unwrap_or_default();
+        if !stored.contains(&row.version) {
+            stored.push(row.version.clone());
+        }
+        status.insert("storedVersions".to_owned(), json!(stored));
+        if !status
+            .get("conditions")
+            .is_some_and(|c| c.as_array().is_some_and(|c| !c.is_empty()))
+        {
+            status.insert(
+                "conditions".to_owned(),
+                json!([
+                    {
+                        "type": "NamesAccepted", "status": "True", "reason": "NoConflicts",
+                        "message": "no conflicts found", "lastTransitionTime": now,
+                    },
+                    {
+                        "type": "Established", "status": "True",
+                        "reason": "InitialNamesAccepted",
+                        "message": "the initial names have been accepted",
+                        "lastTransitionTime": now,
+                    },
+                ]),
+            );
+        }
+    });
+    let (group, version) = (row.group.clone(), row.version.clone());
+    crate::admission::register_local(cluster, &group, &version);
+    accepted.unwrap_or(crd)
+}
+
+fn purge(cluster: &Cluster, row: &Arc<Resource>) {
+    for object in cluster.list(&row.name, None) {
+        if !value::deleting(&object) {
+            // One that cannot be deleted now keeps the definition alive, as it should.
+            let _ = cluster.delete_row(row, &object, &DeleteOptions::default());
+        }
+    }
+    after_removal(cluster, row);
+}
+
+/// Whether objects of a definition exist.
+pub(crate) fn has_objects(cluster: &Cluster, crd: &Value) -> bool {
+    read(crd).is_some_and(|(row, _)| !cluster.list(&row.name, None).is_empty())
+}
+
+/// Lets a deleted definition go once its last object has gone.
+pub(crate) fn after_removal(cluster: &Cluster, row: &Resource) {
+    let Some(custom) = &row.custom else { return };
+    let Ok(crd) = cluster.get(RESOURCE, "", &custom.name) else {
+        return;
+    };
+    if !value::deleting(&crd) || !cluster.list(&row.name, None).is_empty() {
+        return;
+    }
+    let _ = cluster.modify(RESOURCE, "", &custom.name, |object| {
+        if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
+            list.retain(|f| f != CLEANUP);
+        }
+    });
+}
+
+/// Stops serving kinds whose definition is gone.
+pub(crate) fn refresh(cluster: &Cluster) {
+    let gone: Vec<Arc<str>> = cluster
+        .registry()
+        .rows()
+        .filter(|row| {
+            row.custom
+                .as_ref()
+                .is_some_and(|c| cluster.get(RESOURCE, "", &c.name).is_err())
+        })
+        .map(|row| row.name.clone())
+        .collect();
+    cluster.change_registry(|registry| {
+        for name in &gone {
+            registry.remove(name);
+        }
+    });
+}
