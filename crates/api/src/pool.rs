@@ -1,1 +1,0 @@
-//! Node-pool configuration (`--pool name=gpunp,sku=…`).
