@@ -15,6 +15,7 @@ pub mod prometheus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::quantity::{Format, Quantity};
 use futures::future::BoxFuture;
 
 pub use kinds::{build, is_known, parse};
@@ -93,33 +94,29 @@ pub struct MetricSpec {
 }
 
 impl MetricSpec {
-    /// The target as the text of a quantity: thousandths, or whole units
-    /// where thousandths would overflow. Not in canonical form.
-    pub fn target_text(&self) -> String {
+    /// The target as a quantity: thousandths, or whole units where thousandths
+    /// would overflow.
+    pub fn target_quantity(&self) -> Quantity {
         let milli = self.target * 1000.0;
         if milli.abs() < i64::MAX as f64 {
-            format!("{}m", milli as i64)
+            Quantity::from_milli(milli as i64, Format::DecimalSI)
         } else {
-            format!("{}", self.target as i64)
+            Quantity::new(self.target as i64, Format::DecimalSI)
         }
     }
 
-    /// The autoscaling/v2 metric entry, given the target in canonical form
-    /// and the selector label's value (the ScaledObject's name).
-    pub fn to_json(&self, canonical_target: &str, scaled_object: &str) -> serde_json::Value {
+    /// The autoscaling/v2 metric entry without a selector.
+    pub fn to_json(&self) -> serde_json::Value {
         let field = match self.metric_type {
             MetricType::AverageValue => "averageValue",
             _ => "value",
         };
+        let mut target = serde_json::Map::new();
+        target.insert("type".to_owned(), self.metric_type.as_str().into());
+        target.insert(field.to_owned(), self.target_quantity().to_string().into());
         serde_json::json!({
             "type": "External",
-            "external": {
-                "metric": {
-                    "name": self.metric_name,
-                    "selector": {"matchLabels": {"scaledobject.keda.sh/name": scaled_object}},
-                },
-                "target": {"type": self.metric_type.as_str(), field: canonical_target},
-            },
+            "external": {"metric": {"name": self.metric_name}, "target": target},
         })
     }
 }
@@ -134,15 +131,15 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The value as KEDA hands it to the metrics API: text with three
-    /// decimals, which a quantity parser then makes canonical.
-    pub fn value_text(&self) -> String {
+    /// The value as KEDA hands it to the metrics API: read from a text with
+    /// three decimals; what is not a number is 0.
+    pub fn quantity(&self) -> Quantity {
         let value = if self.value.is_finite() {
             self.value
         } else {
             0.0
         };
-        format!("{value:.3}")
+        Quantity::parse(&format!("{value:.3}")).unwrap_or_default()
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Config {
     pub tls: TlsOptions,
     /// Identity that stands in for a credential.
     pub pod_identity: PodIdentity,
+    /// Another cloud's credentials, which cannot be applied yet.
+    pub(super) unsupported: Option<&'static str>,
     cloud: Option<String>,
     resource_url: Option<String>,
 }
@@ -91,6 +93,7 @@ impl Config {
         let resource_url = reader
             .text(&["azureManagedPrometheusResourceURL"], &meta)
             .map(str::to_owned);
+        let unsupported = if modes.is_empty() { foreign(&reader, input) } else { None };
         reader
             .finish()
             .map_err(|text| wrap(format!("error parsing prometheus metadata: {text}")))?;
@@ -129,6 +132,7 @@ impl Config {
             } else {
                 PodIdentity::default()
             },
+            unsupported,
             cloud,
             resource_url,
         })
@@ -177,6 +181,26 @@ impl Config {
             }
         };
         Ok(Some(format!("{resource}/.default")))
+    }
+}
+
+/// Credentials of clouds whose signing is not there yet.
+fn foreign(reader: &Reader<'_>, input: &Input) -> Option<&'static str> {
+    let secret = |name| reader.text(&[name], &[From::Auth]).is_some();
+    let meta = |name| reader.text(&[name], &[From::Metadata]).is_some();
+    let provider = input.pod_identity.provider.as_str();
+    if provider == "gcp"
+        || secret("GoogleApplicationCredentials")
+        || (meta("credentialsFromEnv") || meta("credentialsFromEnvFile"))
+    {
+        Some("Google Cloud credentials")
+    } else if provider == "aws"
+        || secret("awsRoleArn")
+        || (secret("awsAccessKeyID") && secret("awsSecretAccessKey"))
+    {
+        Some("AWS request signing")
+    } else {
+        None
     }
 }
 

@@ -31,6 +31,12 @@ impl Prometheus {
     /// Sets up the connection and the credentials.
     pub fn new(config: Config, ctx: &Context) -> Result<Self, BuildError> {
         config.check_tls()?;
+        if let Some(what) = config.unsupported {
+            // Sending the query without them would fail in a way that hides the cause.
+            return Err(BuildError::Connection(format!(
+                "{what} for the prometheus trigger: not supported yet by Rheostat"
+            )));
+        }
         let http = (ctx.http)(&config.tls).map_err(BuildError::Connection)?;
         let azure = match config.azure_scope()? {
             Some(scope) => {
