@@ -1,1 +1,4 @@
 //! The whole pipeline on one machine, in simulated time.
+
+pub mod authority;
+pub mod load;
