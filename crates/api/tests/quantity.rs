@@ -45,7 +45,11 @@ fn check(case: &Value) -> Vec<String> {
     let quantity = match quantity {
         Ok(quantity) => quantity,
         Err(error) => {
-            same("error", error.to_string(), out["error"].as_str().unwrap_or("none").to_owned());
+            same(
+                "error",
+                error.to_string(),
+                out["error"].as_str().unwrap_or("none").to_owned(),
+            );
             return wrong;
         }
     };
@@ -59,19 +63,46 @@ fn check(case: &Value) -> Vec<String> {
         same("format", format!("{:?}", quantity.format()), text("format"));
     }
     same("value", quantity.value().to_string(), int("value"));
-    same("milli", quantity.milli_value().to_string(), int("milliValue"));
-    same("micro", quantity.scaled_value(-6).to_string(), int("microValue"));
-    same("bits", format!("{:016x}", quantity.as_f64().to_bits()), text("approxFloat64Bits"));
+    same(
+        "milli",
+        quantity.milli_value().to_string(),
+        int("milliValue"),
+    );
+    same(
+        "micro",
+        quantity.scaled_value(-6).to_string(),
+        int("microValue"),
+    );
+    same(
+        "bits",
+        format!("{:016x}", quantity.as_f64().to_bits()),
+        text("approxFloat64Bits"),
+    );
     same("sign", quantity.sign().to_string(), int("sign"));
-    same("asInt64", format!("{:?}", quantity.as_i64()), format!("{:?}", out["asInt64"].as_i64()));
+    same(
+        "asInt64",
+        format!("{:?}", quantity.as_i64()),
+        format!("{:?}", out["asInt64"].as_i64()),
+    );
     if out["jsonRoundTrip"].is_string() && case["kind"] == "parse" {
-        same("json", serde_json::to_string(&quantity).unwrap(), text("jsonRoundTrip"));
+        same(
+            "json",
+            serde_json::to_string(&quantity).unwrap(),
+            text("jsonRoundTrip"),
+        );
     }
     if out["roundUpMilli"].is_string() {
         let mut rounded = quantity.clone();
         let exact = rounded.round_up(-3);
         same("roundUp", rounded.to_string(), text("roundUpMilli"));
-        same("exact", exact.to_string(), out["roundUpMilliExact"].as_bool().unwrap_or(false).to_string());
+        same(
+            "exact",
+            exact.to_string(),
+            out["roundUpMilliExact"]
+                .as_bool()
+                .unwrap_or(false)
+                .to_string(),
+        );
     }
     if let Some(other) = case["other"].as_str() {
         let other = Quantity::parse(other).unwrap();
@@ -80,7 +111,11 @@ fn check(case: &Value) -> Vec<String> {
             same("sum", quantity.add(&other).to_string(), text("sum"));
         }
         if out["difference"].is_string() {
-            same("difference", quantity.sub(&other).to_string(), text("difference"));
+            same(
+                "difference",
+                quantity.sub(&other).to_string(),
+                text("difference"),
+            );
         }
     }
     wrong
@@ -96,7 +131,13 @@ fn quantities_are_those_of_kubernetes() {
         if wrong.is_empty() {
             passed += 1;
         } else {
-            println!("{} {} {}: {}", case["id"], case["kind"], case["in"], wrong.join("; "));
+            println!(
+                "{} {} {}: {}",
+                case["id"],
+                case["kind"],
+                case["in"],
+                wrong.join("; ")
+            );
         }
     }
     println!("quantity {passed}/{total}");

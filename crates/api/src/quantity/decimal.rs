@@ -39,14 +39,26 @@ impl Decimal {
             return None;
         }
         strip(&mut digits);
-        Some(Decimal { negative, digits, exponent: -(fraction.len() as i64) })
+        Some(Decimal {
+            negative,
+            digits,
+            exponent: -(fraction.len() as i64),
+        })
     }
 
     pub(super) fn from_int(value: i64, exponent: i64) -> Decimal {
-        let mut digits: Vec<u8> =
-            value.unsigned_abs().to_string().bytes().map(|b| b - b'0').collect();
+        let mut digits: Vec<u8> = value
+            .unsigned_abs()
+            .to_string()
+            .bytes()
+            .map(|b| b - b'0')
+            .collect();
         strip(&mut digits);
-        Decimal { negative: value < 0, digits, exponent }
+        Decimal {
+            negative: value < 0,
+            digits,
+            exponent,
+        }
     }
 
     pub(super) fn exponent(&self) -> i64 {
@@ -121,7 +133,14 @@ impl Decimal {
                 }
             }
         }
-        (Decimal { negative: self.negative, digits, exponent }, exact)
+        (
+            Decimal {
+                negative: self.negative,
+                digits,
+                exponent,
+            },
+            exact,
+        )
     }
 
     /// Digits without trailing zeros, exponent adjusted to a multiple of 3.
@@ -176,11 +195,15 @@ impl Decimal {
 
     /// The digits alone, wrapped into 64 bits.
     fn low_bits(&self, digits: &[u8]) -> i64 {
-        let magnitude = digits
-            .iter()
-            .fold(0u64, |sum, d| sum.wrapping_mul(10).wrapping_add(u64::from(*d)));
+        let magnitude = digits.iter().fold(0u64, |sum, d| {
+            sum.wrapping_mul(10).wrapping_add(u64::from(*d))
+        });
         let value = magnitude as i64;
-        if self.negative { value.wrapping_neg() } else { value }
+        if self.negative {
+            value.wrapping_neg()
+        } else {
+            value
+        }
     }
 
     /// Writes the number with exactly this exponent, if it is finer than the
@@ -205,11 +228,18 @@ impl Decimal {
         }
         if up > 0 {
             let factor = super::pow10(up);
-            let factor = if factor < 9_223_372_036_854_775_808.0 { factor as i64 } else { i64::MIN };
+            let factor = if factor < 9_223_372_036_854_775_808.0 {
+                factor as i64
+            } else {
+                i64::MIN
+            };
             return self.low_bits(&self.digits).wrapping_mul(factor);
         }
         let largest = Decimal::from_int(i64::MAX, 0);
-        let whole = Decimal { exponent: 0, ..self.clone() };
+        let whole = Decimal {
+            exponent: 0,
+            ..self.clone()
+        };
         if -up < 18 && whole.cmp(&largest).is_lt() {
             let divisor = 10i64.pow(-up as u32);
             let value = self.low_bits(&self.digits);
@@ -247,10 +277,12 @@ impl Decimal {
     }
 
     pub(super) fn cmp(&self, other: &Decimal) -> Ordering {
-        self.sign().cmp(&other.sign()).then_with(|| match self.sign() {
-            -1 => other.magnitude_cmp(self),
-            _ => self.magnitude_cmp(other),
-        })
+        self.sign()
+            .cmp(&other.sign())
+            .then_with(|| match self.sign() {
+                -1 => other.magnitude_cmp(self),
+                _ => self.magnitude_cmp(other),
+            })
     }
 
     pub(super) fn add(&self, other: &Decimal) -> Decimal {
@@ -283,7 +315,11 @@ impl Decimal {
         let mut carry = 0i16;
         for i in 0..big.len() {
             let at = big.len() - 1 - i;
-            let right = if i < small.len() { i16::from(small[small.len() - 1 - i]) } else { 0 };
+            let right = if i < small.len() {
+                i16::from(small[small.len() - 1 - i])
+            } else {
+                0
+            };
             let mut value = i16::from(big[at]) + carry + if same { right } else { -right };
             carry = value.div_euclid(10);
             value = value.rem_euclid(10);
@@ -293,6 +329,10 @@ impl Decimal {
             big.insert(0, carry as u8);
         }
         strip(&mut big);
-        Decimal { negative, digits: big, exponent }
+        Decimal {
+            negative,
+            digits: big,
+            exponent,
+        }
     }
 }

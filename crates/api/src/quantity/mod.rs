@@ -28,7 +28,10 @@ pub enum Format {
 #[derive(Clone, Debug)]
 enum Amount {
     /// `value × 10^scale`.
-    Int { value: i64, scale: i32 },
+    Int {
+        value: i64,
+        scale: i32,
+    },
     Dec(Decimal),
 }
 
@@ -50,12 +53,20 @@ impl Default for Quantity {
 impl Quantity {
     /// A whole number.
     pub fn new(value: i64, format: Format) -> Quantity {
-        Quantity { amount: Amount::Int { value, scale: 0 }, format, text: None }
+        Quantity {
+            amount: Amount::Int { value, scale: 0 },
+            format,
+            text: None,
+        }
     }
 
     /// A number of thousandths.
     pub fn from_milli(value: i64, format: Format) -> Quantity {
-        Quantity { amount: Amount::Int { value, scale: -3 }, format, text: None }
+        Quantity {
+            amount: Amount::Int { value, scale: -3 },
+            format,
+            text: None,
+        }
     }
 
     /// Reads a quantity as Kubernetes does.
@@ -132,7 +143,11 @@ impl Quantity {
             Amount::Int { value, scale } => (*value as f64, i64::from(*scale)),
             Amount::Dec(dec) => (dec.mantissa_f64(), dec.exponent()),
         };
-        if exponent == 0 { mantissa } else { mantissa * pow10(exponent) }
+        if exponent == 0 {
+            mantissa
+        } else {
+            mantissa * pow10(exponent)
+        }
     }
 
     fn dec(&self) -> Decimal {
@@ -144,25 +159,50 @@ impl Quantity {
 
     /// The sum.
     pub fn add(&self, other: &Quantity) -> Quantity {
-        let format = if self.is_zero() { other.format } else { self.format };
-        if let (Amount::Int { value: a, scale: sa }, Amount::Int { value: b, scale: sb }) =
-            (&self.amount, &other.amount)
+        let format = if self.is_zero() {
+            other.format
+        } else {
+            self.format
+        };
+        if let (
+            Amount::Int {
+                value: a,
+                scale: sa,
+            },
+            Amount::Int {
+                value: b,
+                scale: sb,
+            },
+        ) = (&self.amount, &other.amount)
             && let Some((value, scale)) = add_ints(*a, *sa, *b, *sb)
         {
-            return Quantity { amount: Amount::Int { value, scale }, format, text: None };
+            return Quantity {
+                amount: Amount::Int { value, scale },
+                format,
+                text: None,
+            };
         }
-        Quantity { amount: Amount::Dec(self.dec().add(&other.dec())), format, text: None }
+        Quantity {
+            amount: Amount::Dec(self.dec().add(&other.dec())),
+            format,
+            text: None,
+        }
     }
 
     /// The difference.
     pub fn sub(&self, other: &Quantity) -> Quantity {
         let negative = match &other.amount {
-            Amount::Int { value, scale } if *value != i64::MIN => {
-                Amount::Int { value: -value, scale: *scale }
-            }
+            Amount::Int { value, scale } if *value != i64::MIN => Amount::Int {
+                value: -value,
+                scale: *scale,
+            },
             _ => Amount::Dec(other.dec().negated()),
         };
-        self.add(&Quantity { amount: negative, format: other.format, text: None })
+        self.add(&Quantity {
+            amount: negative,
+            format: other.format,
+            text: None,
+        })
     }
 
     /// Rounds away from zero to multiples of `10^exponent`; true when nothing
@@ -177,9 +217,11 @@ impl Quantity {
             }
             Amount::Int { scale, .. } if *scale >= exponent => true,
             Amount::Int { value, scale } => {
-                let (value, exact) =
-                    scale_down(*value, i64::from(exponent) - i64::from(*scale));
-                self.amount = Amount::Int { value, scale: exponent };
+                let (value, exact) = scale_down(*value, i64::from(exponent) - i64::from(*scale));
+                self.amount = Amount::Int {
+                    value,
+                    scale: exponent,
+                };
                 self.text = None;
                 exact
             }
@@ -218,7 +260,9 @@ pub(crate) fn pow10(n: i64) -> f64 {
         match n {
             0..=31 => format!("1e{n}").parse().unwrap_or(f64::INFINITY),
             _ => {
-                let high: f64 = format!("1e{}", n / 32 * 32).parse().unwrap_or(f64::INFINITY);
+                let high: f64 = format!("1e{}", n / 32 * 32)
+                    .parse()
+                    .unwrap_or(f64::INFINITY);
                 let low: f64 = format!("1e{}", n % 32).parse().unwrap_or(f64::INFINITY);
                 high * low
             }
@@ -251,7 +295,9 @@ fn scale_up(value: i64, by: i64) -> (i64, bool) {
             let product = value.wrapping_mul(factor);
             (product, product / factor == value)
         }
-        4..=18 => value.checked_mul(10i64.pow(by as u32)).map_or((0, false), |v| (v, true)),
+        4..=18 => value
+            .checked_mul(10i64.pow(by as u32))
+            .map_or((0, false), |v| (v, true)),
         _ => (0, false),
     }
 }
@@ -263,7 +309,11 @@ fn scale_down(value: i64, by: i64) -> (i64, bool) {
     }
     let divisor = 10i64.pow(by as u32);
     let (quotient, rest) = (value / divisor, value % divisor);
-    if rest == 0 { (quotient, true) } else { (quotient + rest.signum(), false) }
+    if rest == 0 {
+        (quotient, true)
+    } else {
+        (quotient + rest.signum(), false)
+    }
 }
 
 fn add_ints(a: i64, scale_a: i32, b: i64, scale_b: i32) -> Option<(i64, i32)> {

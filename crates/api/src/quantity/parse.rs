@@ -36,12 +36,19 @@ const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /// The suffix of `10^exponent`; nothing where there is none.
 pub(super) fn decimal_suffix(exponent: i64) -> &'static str {
-    DECIMAL.iter().find(|(_, e)| *e == exponent).map_or("", |(suffix, _)| suffix)
+    DECIMAL
+        .iter()
+        .find(|(_, e)| *e == exponent)
+        .map_or("", |(suffix, _)| suffix)
 }
 
 /// The suffix of `1024^factors`.
 pub(super) fn binary_suffix(factors: i64) -> &'static str {
-    usize::try_from(factors).ok().and_then(|f| BINARY.get(f)).copied().unwrap_or("")
+    usize::try_from(factors)
+        .ok()
+        .and_then(|f| BINARY.get(f))
+        .copied()
+        .unwrap_or("")
 }
 
 enum Suffix {
@@ -74,13 +81,22 @@ struct Pieces<'a> {
 fn split(text: &str) -> Result<Pieces<'_>, QuantityError> {
     let bytes = text.as_bytes();
     let digits_from = |at: usize| {
-        at + bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count()
+        at + bytes[at..]
+            .iter()
+            .take_while(|b| b.is_ascii_digit())
+            .count()
     };
     let negative = bytes[0] == b'-';
     let mut at = usize::from(negative || bytes[0] == b'+');
     at += bytes[at..].iter().take_while(|b| **b == b'0').count();
     if at == bytes.len() {
-        return Ok(Pieces { negative, value: "0", whole: "0", fraction: "", suffix: "" });
+        return Ok(Pieces {
+            negative,
+            value: "0",
+            whole: "0",
+            fraction: "",
+            suffix: "",
+        });
     }
     let end = digits_from(at);
     let whole = if end == at { "0" } else { &text[at..end] };
@@ -93,13 +109,22 @@ fn split(text: &str) -> Result<Pieces<'_>, QuantityError> {
     }
     let value = &text[..at];
     let suffix = &text[at..];
-    let letters = suffix.bytes().take_while(|b| b"eEinumkKMGTP".contains(b)).count();
+    let letters = suffix
+        .bytes()
+        .take_while(|b| b"eEinumkKMGTP".contains(b))
+        .count();
     let mut tail = &suffix[letters..];
     tail = tail.strip_prefix(['+', '-']).unwrap_or(tail);
     if !tail.bytes().all(|b| b.is_ascii_digit()) {
         return Err(QuantityError::Format);
     }
-    Ok(Pieces { negative, value, whole, fraction, suffix })
+    Ok(Pieces {
+        negative,
+        value,
+        whole,
+        fraction,
+        suffix,
+    })
 }
 
 pub(super) fn parse(text: &str) -> Result<Quantity, QuantityError> {
@@ -122,7 +147,11 @@ fn small(text: &str, pieces: &Pieces<'_>, suffix: &Suffix) -> Option<Quantity> {
             if count > 18 {
                 return None;
             }
-            (exponent.checked_sub(pieces.fraction.len() as i32)?, 1, *format)
+            (
+                exponent.checked_sub(pieces.fraction.len() as i32)?,
+                1,
+                *format,
+            )
         }
         Suffix::Binary(exponent) => {
             let precision = 15 - pieces.whole.len() as i64 - i64::from(exponent * 3 / 10) - 1;
@@ -148,7 +177,11 @@ fn small(text: &str, pieces: &Pieces<'_>, suffix: &Suffix) -> Option<Quantity> {
     let product = value.checked_mul(mantissa)?;
     let value = if pieces.negative { -product } else { product };
     let text = (keep || text == "0").then(|| text.to_owned());
-    Some(Quantity { amount: Amount::Int { value, scale }, format, text })
+    Some(Quantity {
+        amount: Amount::Int { value, scale },
+        format,
+        text,
+    })
 }
 
 fn large(pieces: &Pieces<'_>, suffix: &Suffix) -> Result<Quantity, QuantityError> {
@@ -179,5 +212,9 @@ fn large(pieces: &Pieces<'_>, suffix: &Suffix) -> Result<Quantity, QuantityError
         }
     }
     let amount = if negative { amount.negated() } else { amount };
-    Ok(Quantity { amount: Amount::Dec(amount), format, text: None })
+    Ok(Quantity {
+        amount: Amount::Dec(amount),
+        format,
+        text: None,
+    })
 }
