@@ -474,7 +474,10 @@ impl Cluster {
         if options.subresource != "status" || row.custom.is_some() {
             admission::default_object(row, &mut new);
         }
-        admission::set_generation(row, old, &mut new);
+        // A status write may carry annotations (a deployment's revision): no new wish.
+        if options.subresource != "status" {
+            admission::set_generation(row, old, &mut new);
+        }
         if admission::same(old, &new) {
             return Ok(Written {
                 object: old.clone(),
