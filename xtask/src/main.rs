@@ -1,2 +1,88 @@
-//! The task runner: `cargo xtask TASK`.
-fn main() {}
+//! The task runner: `cargo xtask TASK`. Continuous integration calls the same
+//! tasks as a developer's terminal.
+
+mod codegen;
+mod promqltest;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  ci              everything continuous integration runs: fmt --check, lint, tidy, deny, test
+  test [ARGS]     all tests (arguments go to cargo test)
+  fmt [--check]   format the code
+  lint            clippy, warnings are errors
+  tidy            the repository's own rules
+  deny            cargo-deny where it is installed (licences, bans, sources)
+  codegen         regenerate the committed tables
+  promqltest DIR  run Prometheus query tests, one line a file";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let (task, rest) = args.split_first().map_or(("help", &[][..]), |(t, r)| (t.as_str(), r));
+    match task {
+        "fmt" => cargo("fmt", &[&["--all".to_owned()], rest].concat()),
+        "lint" => lint(),
+        "tidy" => tidy::run(&root()?),
+        "deny" => deny(),
+        "test" => cargo("test", &[&["--workspace".to_owned()], rest].concat()),
+        "ci" => {
+            cargo("fmt", &["--all".to_owned(), "--check".to_owned()])?;
+            tidy::run(&root()?)?;
+            lint()?;
+            deny()?;
+            cargo("test", &["--workspace".to_owned()])
+        }
+        "codegen" => codegen::run(rest),
+        "promqltest" => promqltest::run(rest),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no task '{other}'\n\n{HELP}"),
+    }
+}
+
+fn lint() -> Result<()> {
+    let args = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+    cargo("clippy", &args.map(str::to_owned))
+}
+
+fn deny() -> Result<()> {
+    let there = Command::new("cargo").args(["deny", "--version"]).output();
+    if !there.is_ok_and(|out| out.status.success()) {
+        println!("deny: skipped, cargo-deny is not installed (cargo install cargo-deny)");
+        return Ok(());
+    }
+    cargo("deny", &["check", "bans", "licenses", "sources"].map(str::to_owned))
+}
+
+fn cargo(task: &str, args: &[String]) -> Result<()> {
+    println!("$ cargo {task} {}", args.join(" "));
+    let status = Command::new(env!("CARGO")).arg(task).args(args).current_dir(root()?).status()?;
+    if !status.success() {
+        bail!("cargo {task} failed");
+    }
+    Ok(())
+}
+
+/// The checkout.
+fn root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask lies in the workspace")?.to_path_buf())
+}

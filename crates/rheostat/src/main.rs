@@ -1,2 +1,38 @@
 //! The `rheostat` program: one file for each command.
-fn main() {}
+
+mod crds;
+mod lab;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// GPU workload autoscaling for Kubernetes.
+#[derive(Parser)]
+#[command(name = "rheostat", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole pipeline on this machine, with simulated GPU nodes
+    Lab(Box<lab::Args>),
+    /// Print the CustomResourceDefinitions of KEDA's resources
+    Crds(crds::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Lab(args) => lab::run(*args),
+        Command::Crds(args) => crds::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `rheostat lab`: the embedded cluster, live.
+
+mod lines;
+mod panel;
+mod stop;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use api::pool::Pool;
+use lab::front::{self, Desk, FrontConfig};
+use lab::pacer::{Pacer, Speed};
+use lab::story::{Applier, Story, Told, play};
+use lab::{Delays, Lab, LabOptions};
+
+/// Arguments of `rheostat lab`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Load of a simulated GPU workload: annotation lab.rheostat.dev/load on its Deployment: busy (the \
+default), idle, a number of GPUs' worth of work (3.5), util:50, or trace:FILE#column@peak.")]
+pub struct Args {
+    /// Write the kubeconfig here instead of to a private temporary folder
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Address of the Kubernetes API; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Address of the Prometheus API of the embedded store
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen_prometheus: SocketAddr,
+    /// A node pool: name=…,sku=…,gpus=…,min=…,max=…,count=…,price=…,taint=…,provision=… (repeatable;
+    /// any replaces the default pools)
+    #[arg(long, value_name = "POOL")]
+    pool: Vec<String>,
+    /// Apply a manifest file or folder at start (repeatable)
+    #[arg(long, value_name = "FILE")]
+    apply: Vec<PathBuf>,
+    /// Play a story: a file of steps with what to do, what to wait for and what it means
+    #[arg(long, value_name = "STORY")]
+    play: Option<PathBuf>,
+    /// Simulated seconds a real second, or max (as fast as it computes, no outside clients)
+    /// [default: 1, with --play 20]
+    #[arg(long, value_name = "N|max")]
+    speed: Option<Speed>,
+    /// Seed of everything random: names, ties, simulated faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End after so much simulated time
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    run_for: Option<Duration>,
+    /// How to tell what happens
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    format: String,
+    /// Simulated time between two samples of a GPU
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    sample: Duration,
+    /// Simulated time between two scrapes of a GPU node's page
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    scrape: Duration,
+    /// Period of the HorizontalPodAutoscaler controller
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    hpa_period: Duration,
+    /// From Ready until a new node's device plugin shows its GPUs
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    gpu_ready: Duration,
+    /// From a pod's binding until it runs
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pod_start: Duration,
+    /// How long a node is unneeded before it goes
+    #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = duration)]
+    unneeded: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = api::duration::GoDuration::parse(text).map_err(|e| e.to_string())?;
+    if parsed.0 <= 0 {
+        return Err(format!("'{text}' is not above zero"));
+    }
+    Ok(parsed.to_std())
+}
+
+/// Runs the lab until it is told to stop.
+pub fn run(args: Args) -> Result<()> {
+    let pools = if args.pool.is_empty() { Pool::defaults() } else { Pool::parse_all(&args.pool)? };
+    let story = args.play.as_deref().map(Story::read).transpose()?;
+    let speed = args.speed.unwrap_or(if story.is_some() { Speed::Times(20.0) } else { Speed::Times(1.0) });
+    let options = LabOptions {
+        seed: args.seed,
+        pools,
+        delays: Delays {
+            sample: args.sample,
+            scrape: args.scrape,
+            hpa_period: args.hpa_period,
+            gpu_ready: args.gpu_ready,
+            pod_start: args.pod_start,
+            unneeded: args.unneeded,
+        },
+        ..LabOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .context("cannot start the simulation")?;
+    runtime.block_on(live(args, options, story, speed))
+}
+
+async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Speed) -> Result<()> {
+    let lab = Lab::start(options).await?;
+    let (mut stop, on_signal) = stop::on_signal()?;
+    let pacer = Pacer::default();
+    let bell = pacer.bell();
+    on_signal.also_ring(bell.clone());
+    let doors = match speed {
+        Speed::Max => None,
+        Speed::Times(_) => {
+            let config = FrontConfig {
+                listen: args.listen,
+                prometheus: args.listen_prometheus,
+                kubeconfig: args.kubeconfig.clone(),
+            };
+            let (doors, knocks) = front::open(&config, bell.clone())?;
+            let desk = Desk { cluster: lab.cluster.clone(), store: lab.store.clone(), bell };
+            tokio::spawn(front::receive(desk, knocks));
+            Some(doors)
+        }
+    };
+    let mut out = lines::Teller::new(&args.format, speed, &lab);
+    out.start(&lab, doors.as_ref(), speed)?;
+    if let Speed::Times(times) = speed {
+        tokio::spawn(pacer.run(times));
+    }
+
+    let mut changes = lab.cluster.subscribe();
+    let mut applier = Applier::new(lab.client.clone());
+    for file in &args.apply {
+        for outcome in applier.apply(file).await? {
+            let verb = if outcome.created { "created" } else { "configured" };
+            out.did(lab.cluster.now(), &format!("{} {verb}", outcome.object))?;
+        }
+    }
+    let (told, mut telling) = tokio::sync::mpsc::unbounded_channel::<(jiff::Timestamp, Told)>();
+    let clock = lab.clock;
+    let client = lab.client.clone();
+    let mut playing = tokio::spawn(async move {
+        match story {
+            None => Ok(false),
+            Some(story) => {
+                let tell = |at, what| {
+                    // The reader outlives the story.
+                    let _ = told.send((at, what));
+                };
+                play(&story, client, clock, tell).await.map(|()| true)
+            }
+        }
+    });
+    let end = args.run_for.map(|time| tokio::time::Instant::now() + time);
+    let mut frames = tokio::time::interval(out.frame());
+    let mut played = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            result = &mut playing, if !played => {
+                while let Ok((at, what)) = telling.try_recv() {
+                    out.told(at, &what)?;
+                }
+                played = true;
+                if result.context("the story's task ended")?? {
+                    out.end_of_story(doors.is_some())?;
+                    if speed == Speed::Max && end.is_none() {
+                        break;
+                    }
+                } else if speed == Speed::Max && end.is_none() {
+                    bail!("--speed max has no end: give --for DURATION or --play STORY");
+                }
+            }
+            Some((at, what)) = telling.recv() => out.told(at, &what)?,
+            change = changes.next() => {
+                if let Some(line) = lab::narrate::line(&change, lab.cluster.now()) {
+                    out.line(&line)?;
+                }
+            }
+            _ = frames.tick() => out.draw(&lab)?,
+            () = until(end) => break,
+        }
+    }
+    out.finish(&lab)?;
+    drop(doors);
+    Ok(())
+}
+
+async fn until(end: Option<tokio::time::Instant>) {
+    match end {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
