@@ -366,3 +366,6 @@ fn shorten(note: &str) -> String {
     }
     format!("{}{END}", &note[..end])
 }
+
+#[cfg(test)]
+mod tests;
