@@ -516,7 +516,7 @@ pub(crate) fn same(old: &Value, new: &Value) -> bool {
 
 /// Writes down in managedFields who set what.
 pub(crate) fn track(
-    row: &Resource,
+    row: &Arc<Resource>,
     old: Option<&Value>,
     new: &mut Value,
     options: &WriteOptions,

@@ -13,6 +13,7 @@ pub mod crd;
 mod deletion;
 pub mod events;
 mod hooks;
+mod printers;
 pub mod resource;
 mod rest;
 pub mod scheduler;
@@ -21,6 +22,7 @@ mod service;
 mod status;
 mod store;
 pub mod value;
+mod views;
 
 pub use body::Body;
 pub use cluster::{Admission, AdmitFn, Cluster, MountFn, Operation, Options};

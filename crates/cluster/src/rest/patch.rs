@@ -1,0 +1,128 @@
+//! PATCH: JSON, merge, strategic merge; apply is next door.
+
+use http::Response;
+use serde_json::Value;
+
+use super::negotiate::form;
+use super::read::{fetch, show};
+use super::write::{accept, options, rename};
+use super::{Call, Target, answer, apply};
+use crate::schema;
+use crate::status::Status;
+use crate::{Body, value, views};
+
+/// How a patch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+/// The kind of a patch, from its content type.
+pub(crate) fn kind(call: &Call<'_>, target: &Target) -> Result<Kind, Status> {
+    let custom = target.endpoint.row.custom.is_some();
+    let media = call
+        .header("content-type")
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim();
+    match media {
+        "application/json-patch+json" => Ok(Kind::Json),
+        "application/merge-patch+json" => Ok(Kind::Merge),
+        "application/strategic-merge-patch+json" if !custom => Ok(Kind::Strategic),
+        "application/apply-patch+yaml" => Ok(Kind::Apply),
+        _ => {
+            let strategic = if custom {
+                ""
+            } else {
+                ", application/strategic-merge-patch+json"
+            };
+            Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types \
+                 include: application/json-patch+json, application/merge-patch+json{strategic}, \
+                 application/apply-patch+yaml"
+            )))
+        }
+    }
+}
+
+impl From<schema::PatchError> for Status {
+    fn from(error: schema::PatchError) -> Self {
+        Self::new(error.code, error.reason, error.message)
+    }
+}
+
+/// Applies a patch other than apply to a value.
+pub(crate) fn apply_to(
+    kind: Kind,
+    gvk: schema::Gvk<'_>,
+    current: &Value,
+    patch: &[u8],
+) -> Result<Value, Status> {
+    if kind == Kind::Json {
+        return Ok(schema::json_patch(current, patch)?);
+    }
+    let patch: Value = serde_json::from_slice(patch)
+        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    if !patch.is_object() {
+        return Err(Status::bad_request(
+            "error decoding patch: the patch is not a JSON object",
+        ));
+    }
+    Ok(match kind {
+        Kind::Strategic => schema::strategic_merge(gvk, current, &patch)?,
+        _ => schema::merge_patch(current, &patch),
+    })
+}
+
+/// PATCH of an object or of its status.
+pub(crate) fn patch(
+    call: &Call<'_>,
+    target: &Target,
+    subresource: &'static str,
+) -> Result<Response<Body>, Status> {
+    let kind = kind(call, target)?;
+    if kind == Kind::Apply {
+        return apply::apply(call, target, subresource);
+    }
+    let wanted = form(call.header("accept"))?;
+    let endpoint = &target.endpoint;
+    let row = &endpoint.row;
+    let gvk = (
+        endpoint.group.as_str(),
+        endpoint.version.as_str(),
+        row.kind.as_str(),
+    );
+    let mut attempt = 0;
+    loop {
+        let old = fetch(call.cluster, target)?;
+        let current = views::served(endpoint, &old);
+        let mut patched = apply_to(kind, gvk, &current, &call.body)?;
+        // The patch leaves identity alone unless it names it; then it must be the same.
+        if value::name(&patched) != value::name(&current) {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                value::name(&patched),
+                target.name()
+            )));
+        }
+        if !patched.is_object() {
+            patched = Value::Null;
+        }
+        let stale = value::resource_version(&patched) != value::resource_version(&current);
+        let (new, mut warnings) = accept(call, endpoint, patched, vec![])?;
+        let options = options(call, target, subresource)?;
+        match call.cluster.update_row(row, &old, new, &options) {
+            Err(status) if status.is_conflict() && !stale && attempt < 5 => attempt += 1,
+            Err(status) => return Err(rename(status, target)),
+            Ok(written) => {
+                warnings.extend(written.warnings);
+                let response = show(call, target, 200, &written.object, wanted);
+                return Ok(answer::warn(response, &warnings));
+            }
+        }
+    }
+}
