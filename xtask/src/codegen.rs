@@ -51,6 +51,60 @@ const EXTRA: &[&str] = &[
     "meta.v1.ListOptions",
 ];
 
+/// Structs whose fields JSON spreads into another struct: (outer, inner).
+const EMBEDDED: &[(&str, &str)] = &[
+    ("core.v1.Volume", "core.v1.VolumeSource"),
+    (
+        "core.v1.PersistentVolumeSpec",
+        "core.v1.PersistentVolumeSource",
+    ),
+    ("core.v1.Probe", "core.v1.ProbeHandler"),
+    (
+        "core.v1.EphemeralContainer",
+        "core.v1.EphemeralContainerCommon",
+    ),
+    ("core.v1.ConfigMapEnvSource", "core.v1.LocalObjectReference"),
+    ("core.v1.SecretEnvSource", "core.v1.LocalObjectReference"),
+    (
+        "core.v1.ConfigMapKeySelector",
+        "core.v1.LocalObjectReference",
+    ),
+    ("core.v1.SecretKeySelector", "core.v1.LocalObjectReference"),
+    (
+        "core.v1.ConfigMapProjection",
+        "core.v1.LocalObjectReference",
+    ),
+    ("core.v1.SecretProjection", "core.v1.LocalObjectReference"),
+    (
+        "core.v1.ConfigMapVolumeSource",
+        "core.v1.LocalObjectReference",
+    ),
+    (
+        "networking.v1.IngressRule",
+        "networking.v1.IngressRuleValue",
+    ),
+    (
+        "admissionregistration.v1.RuleWithOperations",
+        "admissionregistration.v1.Rule",
+    ),
+    (
+        "admissionregistration.v1.NamedRuleWithOperations",
+        "admissionregistration.v1.Rule",
+    ),
+    (
+        "resource.v1.DeviceAllocationConfiguration",
+        "resource.v1.DeviceConfiguration",
+    ),
+    (
+        "resource.v1.DeviceClassConfiguration",
+        "resource.v1.DeviceConfiguration",
+    ),
+    (
+        "resource.v1.DeviceClaimConfiguration",
+        "resource.v1.DeviceConfiguration",
+    ),
+];
+
 #[derive(Clone, Default)]
 struct Field {
     number: u32,
@@ -85,6 +139,14 @@ pub fn run(args: &[String]) -> Result<()> {
 struct Sources {
     openapi: PathBuf,
     protos: Vec<PathBuf>,
+}
+
+/// How Go's JSON encoder treats a field.
+#[derive(Clone, Copy)]
+struct Tag {
+    pointer: bool,
+    omit_empty: bool,
+    omit_zero: bool,
 }
 
 impl Sources {
@@ -198,6 +260,57 @@ fn messages(paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<(String, u32, Stri
     Ok(all)
 }
 
+/// The JSON tags of the Go structs beside the proto files: (type, JSON name) -> tag.
+fn tags(protos: &[PathBuf]) -> Result<BTreeMap<(String, String), Tag>> {
+    let mut all = BTreeMap::new();
+    for proto in protos {
+        let text = std::fs::read_to_string(proto)?;
+        let Some(package) = text.lines().find_map(|l| l.strip_prefix("package ")) else {
+            continue;
+        };
+        let package = short(package.trim_end_matches(';'));
+        let dir = proto.parent().context("proto file without folder")?;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?
+            .map(|e| Ok(e?.path()))
+            .collect::<Result<_>>()?;
+        files.retain(|f| {
+            f.extension().is_some_and(|e| e == "go")
+                && !f
+                    .file_name()
+                    .is_some_and(|n| n.to_string_lossy().contains("generated"))
+        });
+        files.sort();
+        for file in files {
+            let mut current: Option<String> = None;
+            for line in std::fs::read_to_string(file)?.lines() {
+                if let Some(name) = line
+                    .strip_prefix("type ")
+                    .and_then(|l| l.strip_suffix(" struct {"))
+                {
+                    current = Some(format!("{package}.{name}"));
+                } else if line == "}" {
+                    current = None;
+                } else if let (Some(ty), Some((left, tag))) =
+                    (&current, line.trim_start().split_once("json:\""))
+                {
+                    let tag = tag.split('"').next().unwrap_or("");
+                    let mut options = tag.split(',');
+                    let name = options.next().unwrap_or("");
+                    let options: Vec<&str> = options.collect();
+                    let go_type = left.split_whitespace().nth(1).unwrap_or("");
+                    let tag = Tag {
+                        pointer: go_type.starts_with('*'),
+                        omit_empty: options.contains(&"omitempty"),
+                        omit_zero: options.contains(&"omitzero"),
+                    };
+                    all.insert((ty.clone(), name.to_owned()), tag);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// JSON names that differ from protobuf's.
 fn json_name(message: &str, field: &str) -> String {
     match (message, field) {
@@ -266,7 +379,7 @@ fn attributes(schema: &Value, required: bool) -> String {
         let keys: Vec<&str> = keys.iter().filter_map(text).collect();
         let _ = write!(out, " K={}", keys.join(","));
     }
-    if let Some(default) = schema.get("default") {
+    if let Some(default) = schema.get("default").filter(|d| !d.is_object()) {
         let _ = write!(out, " d={default}");
     }
     out
@@ -325,6 +438,28 @@ fn table(sources: &Sources) -> Result<String> {
                 .to_owned()
         }));
         types.insert(name, t);
+    }
+    let tags = tags(&sources.protos)?;
+    for (name, t) in &mut types {
+        for (field, f) in &mut t.fields {
+            // Embedded structs repeat their fields in OpenAPI; those keep their own tags.
+            let mut owners = vec![name.as_str()];
+            owners.extend(EMBEDDED.iter().filter(|e| e.0 == name).map(|e| e.1));
+            let Some(tag) = owners
+                .iter()
+                .find_map(|o| tags.get(&((*o).to_owned(), field.clone())))
+            else {
+                continue;
+            };
+            if tag.pointer {
+                f.attributes.push_str(" *");
+            }
+            if tag.omit_zero {
+                f.attributes.push_str(" z");
+            } else if !tag.omit_empty {
+                f.attributes.push_str(" +");
+            }
+        }
     }
     let mut out =
         String::from("# Generated by `cargo xtask codegen` from Kubernetes 1.37.2; do not edit.\n");

@@ -198,32 +198,6 @@ pub fn decode_check(
     Ok((value, judge(gvk, w.findings, mode)?))
 }
 
-/// Fields that Go prints as null when they are unset.
-fn printed_as_null(ty: &str, field: &str) -> bool {
-    matches!(
-        (ty, field),
-        (
-            "core.v1.Event",
-            "eventTime" | "firstTimestamp" | "lastTimestamp"
-        ) | (
-            "events.v1.Event",
-            "eventTime" | "deprecatedFirstTimestamp" | "deprecatedLastTimestamp"
-        ) | (
-            "core.v1.PodCondition",
-            "lastProbeTime" | "lastTransitionTime"
-        ) | (
-            "core.v1.NodeCondition",
-            "lastHeartbeatTime" | "lastTransitionTime"
-        ) | (
-            "apps.v1.DeploymentCondition",
-            "lastUpdateTime" | "lastTransitionTime"
-        ) | (
-            "autoscaling.v2.HorizontalPodAutoscalerStatus",
-            "currentMetrics"
-        ) | ("rbac.v1.Role" | "rbac.v1.ClusterRole", "rules")
-    )
-}
-
 struct Walk {
     /// Path as strict errors print it.
     path: String,
@@ -270,9 +244,8 @@ impl Walk {
                 continue;
             };
             if value.is_null() {
-                if !printed_as_null(ty.name, key) && field.elem != Elem::Json {
-                    dropped.push(key.clone());
-                }
+                // `fill` brings back what Go prints nevertheless.
+                dropped.push(key.clone());
                 continue;
             }
             push(&mut self.path, key);
@@ -288,27 +261,7 @@ impl Walk {
         for key in dropped {
             map.remove(&key);
         }
-        for field in ty.fields.iter().filter(|f| !f.hidden && !f.inline) {
-            if map.contains_key(field.name) {
-                continue;
-            }
-            if printed_as_null(ty.name, field.name) {
-                map.insert(field.name.to_owned(), Value::Null);
-            }
-            let Some(default) = field.default else {
-                continue;
-            };
-            if let (Elem::Struct(i), Shape::One) = (field.elem, field.shape) {
-                let mut inner = Value::Object(Map::new());
-                push(&mut self.path, field.name);
-                self.object(Table::get().ty(i), &mut inner)?;
-                self.path.truncate(path_end);
-                map.insert(field.name.to_owned(), inner);
-            } else if always_printed(ty, field) {
-                let zero = serde_json::from_str(default).unwrap_or(Value::Null);
-                map.insert(field.name.to_owned(), zero);
-            }
-        }
+        fill(ty, map);
         Ok(())
     }
 
@@ -415,17 +368,54 @@ fn push(path: &mut String, key: &str) {
     path.push_str(key);
 }
 
-/// Whether Go prints the field even when it is zero (no `omitempty`).
-fn always_printed(ty: &Type, field: &Field) -> bool {
-    field.required || (ty.name == "core.v1.Event" && field.name.starts_with("reporting"))
+/// Adds what Go prints although it is unset: structs, times, and fields without `omitempty`.
+pub(crate) fn fill(ty: &'static Type, map: &mut Map<String, Value>) {
+    for field in ty
+        .fields
+        .iter()
+        .filter(|f| !f.hidden && !f.inline && !f.omit_zero)
+    {
+        if map.contains_key(field.name)
+            || matches!(field.name, "apiVersion" | "kind") && field.number == 0
+        {
+            continue;
+        }
+        let by_value = field.shape == Shape::One && !field.pointer;
+        let value = match field.elem {
+            Elem::Struct(i) if by_value => {
+                let mut inner = Map::new();
+                fill(Table::get().ty(i), &mut inner);
+                Value::Object(inner)
+            }
+            Elem::Time | Elem::MicroTime if by_value => Value::Null,
+            _ if !field.printed => continue,
+            _ if !by_value => Value::Null,
+            Elem::String => "".into(),
+            Elem::Bool => false.into(),
+            Elem::Int32 | Elem::Int64 | Elem::Double | Elem::IntOrString => 0.into(),
+            Elem::Quantity => "0".into(),
+            Elem::Duration => "0s".into(),
+            _ => Value::Null,
+        };
+        map.insert(field.name.to_owned(), value);
+    }
 }
 
-/// What `omitempty` drops. Pointers to zero values stay, and the table cannot tell which
-/// numbers are pointers, so numbers and booleans are kept as they were sent.
-fn is_empty(field: &Field, v: &Value) -> bool {
+/// What `omitempty` drops: zero values that are not behind a pointer.
+pub(crate) fn is_empty(field: &Field, v: &Value) -> bool {
+    if field.printed {
+        return false;
+    }
     match v {
-        Value::Array(items) => items.is_empty() && !field.required,
+        Value::Array(items) => items.is_empty(),
         Value::Object(items) => items.is_empty() && field.shape == Shape::Map,
+        _ if field.pointer || field.shape != Shape::One => false,
+        Value::String(s) => s.is_empty() && matches!(field.elem, Elem::String | Elem::Bytes),
+        Value::Bool(b) => !b && field.elem == Elem::Bool,
+        Value::Number(n) => {
+            n.as_f64() == Some(0.0)
+                && matches!(field.elem, Elem::Int32 | Elem::Int64 | Elem::Double)
+        }
         _ => false,
     }
 }

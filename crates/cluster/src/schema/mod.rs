@@ -12,12 +12,14 @@ pub mod protobuf;
 pub mod strategic;
 pub mod structural;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 
 pub use apply::{ApplyError, Conflict, server_side_apply, update_managed_fields};
 pub use decode::{DecodeError, FieldValidation, decode_check, decode_json};
 pub use defaults::apply_defaults;
-pub use openapi::{openapi_v3, openapi_v3_for_crd};
+pub use openapi::{openapi_v3, openapi_v3_for_crd, openapi_v3_for_crds};
 pub use patch::{PatchError, json_patch, merge_patch};
 pub use strategic::strategic_merge;
 pub use structural::Structural;

@@ -5,8 +5,9 @@
 //! list of REST paths, `P path methods group/version/Kind` is one of them (methods: `g`et,
 //! `c`reate, `u`pdate, `p`atch, `d`elete), `T type [m=atomic]` opens a type and each line
 //! after it is a field: name, protobuf number, type (`[]` list, `{}` map) and attributes:
-//! `!` required, `~` inlined in JSON, `-` protobuf only, `p=` patch strategy, `k=` merge key,
-//! `l=` list type, `K=` list map keys, `m=` map type, `d=` default in JSON.
+//! `!` required, `~` inlined in JSON, `-` protobuf only, `*` a pointer in Go, `+` printed by
+//! Go even when zero, `z` never printed when zero, `p=` patch strategy, `k=` merge key, `l=`
+//! list type, `K=` list map keys, `m=` map type, `d=` default in JSON.
 
 use std::sync::OnceLock;
 
@@ -72,6 +73,12 @@ pub(crate) struct Field {
     pub inline: bool,
     /// Not part of the JSON form.
     pub hidden: bool,
+    /// A pointer in Go: its zero value counts as set.
+    pub pointer: bool,
+    /// Printed by Go even when zero.
+    pub printed: bool,
+    /// Left out by Go when zero, structs included.
+    pub omit_zero: bool,
 }
 
 #[derive(Debug)]
@@ -226,6 +233,7 @@ fn elem(name: &str, types: &[Type]) -> Elem {
         "authentication.v1.ExtraValue"
         | "authorization.v1.ExtraValue"
         | "certificates.v1.ExtraValue"
+        | "authentication.v1.AttestationValue"
         | "meta.v1.Verbs" => Elem::Strings,
         "resource.Quantity" => Elem::Quantity,
         "intstr.IntOrString" => Elem::IntOrString,
@@ -274,6 +282,9 @@ fn parse_field(line: &'static str) -> (Field, &'static str) {
         default: None,
         inline: false,
         hidden: false,
+        pointer: false,
+        printed: false,
+        omit_zero: false,
     };
     for attribute in words {
         match attribute.split_once('=') {
@@ -281,6 +292,9 @@ fn parse_field(line: &'static str) -> (Field, &'static str) {
                 "!" => f.required = true,
                 "~" => f.inline = true,
                 "-" => f.hidden = true,
+                "*" => f.pointer = true,
+                "+" => f.printed = true,
+                "z" => f.omit_zero = true,
                 _ => {}
             },
             Some(("p", v)) => {
