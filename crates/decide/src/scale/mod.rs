@@ -1,1 +1,12 @@
-//! KEDA's scale loop: activation, cooldown, fallback, pause, idle.
+//! Activation, fallback, pauses, HPA generation and admission: KEDA's rules.
+
+pub mod conditions;
+pub mod fallback;
+pub mod hpa_spec;
+pub mod pause;
+pub mod resource;
+mod step;
+
+pub use step::{
+    Decision, Explanation, HpaCondition, MetricExplanation, Observation, Rule, Scale, seconds, step,
+};
