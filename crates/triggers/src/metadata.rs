@@ -124,28 +124,22 @@ impl<'a> Reader<'a> {
     /// A Go duration or a whole number of milliseconds.
     pub(crate) fn duration(&mut self, name: &str) -> Option<Duration> {
         let value = self.text(&[name], &[From::Metadata])?;
-        let nanos = match value.parse::<i64>() {
-            Ok(millis) => millis.checked_mul(1_000_000),
-            Err(_) => go::duration(value),
-        };
         let quoted = go::quote(value);
-        match nanos {
-            Some(nanos) if nanos >= 0 => return Some(Duration::from_nanos(nanos.unsigned_abs())),
-            Some(_) => {
-                self.bad(
-                    name,
-                    value,
-                    &format!("duration cannot be negative: {quoted}"),
-                );
+        let cause = match (go::duration(value), value.parse::<i64>()) {
+            (Some(nanos), _) if nanos >= 0 => {
+                return Some(Duration::from_nanos(nanos.unsigned_abs()));
             }
-            None => {
-                let cause = format!(
-                    "unable to parse duration value {quoted}: must be either a duration string \
-                     (e.g. '30s', '5m') or a number of milliseconds"
-                );
-                self.bad(name, value, &cause);
+            (Some(_), _) => format!("duration cannot be negative: {quoted}"),
+            (None, Ok(millis)) if millis >= 0 => {
+                return Some(Duration::from_millis(millis.unsigned_abs()));
             }
-        }
+            (None, Ok(millis)) => format!("duration cannot be negative: {millis} milliseconds"),
+            (None, Err(_)) => format!(
+                "unable to parse duration value {quoted}: must be either a duration string (e.g. \
+                 '30s', '5m') or a number of milliseconds"
+            ),
+        };
+        self.bad(name, value, &cause);
         None
     }
 

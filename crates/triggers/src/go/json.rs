@@ -16,14 +16,25 @@ pub fn parse(body: &[u8]) -> Result<Value, String> {
 
 /// Parses a number into a float; the error text is Go's.
 pub fn number(text: &str) -> Result<f64, String> {
-    match parse(text.as_bytes())? {
-        Value::Number(number) => match number.as_f64() {
-            Some(value) if value.is_finite() => Ok(value),
-            _ => Err(mismatch(&format!("number {text}"), "float64")),
-        },
-        // Go's reader panics on null here; an error is what it should be.
-        other => Err(mismatch(kind(&other), "float64")),
+    Scanner {
+        body: text.as_bytes(),
+        at: 0,
     }
+    .document()?;
+    // What scans as JSON and starts so is a number in Rust's syntax too.
+    if text
+        .trim_start()
+        .starts_with(|c: char| c == '-' || c.is_ascii_digit())
+    {
+        let value = text
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|value| value.is_finite());
+        return value.ok_or_else(|| mismatch(&format!("number {}", text.trim()), "float64"));
+    }
+    // Go's reader panics on null here; an error is what it should be.
+    Err(mismatch(kind(&parse(text.as_bytes())?), "float64"))
 }
 
 /// Go's text for a value of the wrong type.
@@ -248,6 +259,15 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).expect_err(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn a_number_is_a_json_number_that_fits() {
+        assert_eq!(number("1e-4"), Ok(1e-4));
+        let error = "json: cannot unmarshal number 1e400 into Go value of type float64";
+        assert_eq!(number("1e400"), Err(error.to_owned()));
+        let error = "json: cannot unmarshal string into Go value of type float64";
+        assert_eq!(number("\"5\""), Err(error.to_owned()));
     }
 
     #[test]

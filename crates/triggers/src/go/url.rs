@@ -77,18 +77,14 @@ impl Url {
 
     /// Why Go's client would not send a request to this URL.
     pub fn check_sendable(&self) -> Result<(), String> {
-        if self.opaque || self.host.is_empty() {
-            return if self.scheme.is_empty() {
-                Err("unsupported protocol scheme \"\"".to_owned())
-            } else {
-                Err("http: no Host in request URL".to_owned())
-            };
-        }
         if self.scheme != "http" && self.scheme != "https" {
             return Err(format!(
                 "unsupported protocol scheme {}",
                 quote(&self.scheme)
             ));
+        }
+        if self.opaque || self.host.is_empty() {
+            return Err("http: no Host in request URL".to_owned());
         }
         Ok(())
     }
@@ -271,6 +267,24 @@ mod tests {
         ] {
             assert_eq!(base.join(location).expect("url").target(), want);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_named() {
+        for (text, want) in [
+            ("prom:9090/x", "unsupported protocol scheme \"prom\""),
+            ("ftp://h/x", "unsupported protocol scheme \"ftp\""),
+            ("/x", "unsupported protocol scheme \"\""),
+            ("http:///x", "http: no Host in request URL"),
+        ] {
+            let url = Url::parse(text).expect("url");
+            assert_eq!(url.check_sendable(), Err(want.to_owned()), "{text}");
+        }
+        let error = Url::parse("127.0.0.1:9090/x").expect_err("no scheme");
+        assert!(
+            error.ends_with("first path segment in URL cannot contain colon"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -93,7 +93,11 @@ impl Config {
         let resource_url = reader
             .text(&["azureManagedPrometheusResourceURL"], &meta)
             .map(str::to_owned);
-        let unsupported = if modes.is_empty() { foreign(&reader, input) } else { None };
+        let unsupported = if modes.is_empty() {
+            foreign(&reader, input)
+        } else {
+            None
+        };
         reader
             .finish()
             .map_err(|text| wrap(format!("error parsing prometheus metadata: {text}")))?;
