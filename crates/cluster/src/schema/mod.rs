@@ -3,6 +3,7 @@
 //! schemas and OpenAPI documents. Pure functions on JSON values; nothing here stores.
 
 pub mod apply;
+mod cel;
 pub mod decode;
 pub mod defaults;
 mod fieldset;
