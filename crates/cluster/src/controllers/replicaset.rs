@@ -62,7 +62,7 @@ pub(crate) fn sync(ctx: &Ctx<'_>, ns: &str, set: &str) -> Result<Requeue, Status
 
 /// Adopts matching pods without controller and releases pods that no longer match; true if
 /// there were any.
-fn claim(ctx: &Ctx<'_>, rs: &Value, selector: &Selector<'_>) -> Result<bool, Status> {
+fn claim(ctx: &Ctx<'_>, rs: &Value, selector: &Selector) -> Result<bool, Status> {
     let (ns, owner) = (namespace(rs), uid(rs));
     if deleting(rs) {
         return Ok(false);

@@ -68,7 +68,7 @@ pub(crate) fn sync(ctx: &Ctx<'_>, ns: &str, deployment: &str) -> Result<Requeue,
 
 /// The replica sets that the deployment controls, oldest first; matching orphans are adopted,
 /// and sets that no longer match are let go.
-fn claim(ctx: &Ctx<'_>, d: &Value, selector: &Selector<'_>) -> Result<Vec<Arc<Value>>, Status> {
+fn claim(ctx: &Ctx<'_>, d: &Value, selector: &Selector) -> Result<Vec<Arc<Value>>, Status> {
     let (ns, owner) = (namespace(d), uid(d));
     let mut out = Vec::new();
     let owned = ctx.index.dependents_of(owner, SETS);

@@ -181,7 +181,7 @@ mod tests {
         let b = rolling(4, "1", "0");
         assert_eq!(
             old_sizes(&b, &[set(2, 2, 5), set(2, 0, 5)], &set(1, 1, 5)),
-            [1, 0]
+            [2, 1]
         );
     }
 
