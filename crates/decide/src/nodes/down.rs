@@ -1,0 +1,370 @@
+//! Shrinking: nodes that nobody needs go after a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::events::Event;
+use super::explain::NodeOutcome;
+use super::types::{
+    InstanceState, Leaving, Observed, Plan, PoolView, Removal, Settings, State, TaintChange, after,
+    elapsed,
+};
+use super::world::{World, usable};
+use super::{CANDIDATE_TAINT, LEAVING_TAINT};
+use crate::fit::{NodeInfo, PodInfo};
+
+/// A node that might go.
+struct Candidate<'a> {
+    pool: &'a PoolView,
+    node: &'a NodeInfo,
+    utilization: f64,
+    /// Pods that would have to move.
+    pods: Vec<Arc<PodInfo>>,
+}
+
+/// Marks, empties and removes nodes that are not needed.
+pub(super) fn handle(
+    settings: &Settings,
+    seen: &Observed,
+    now: Timestamp,
+    world: &mut World,
+    plan: &mut Plan,
+) {
+    let mut candidates = Vec::new();
+    for pool in seen.pools.iter().filter(|p| p.scales()) {
+        for instance in &pool.instances {
+            let explain = |plan: &mut Plan, outcome| {
+                plan.explanation
+                    .nodes
+                    .insert(instance.name.clone(), outcome);
+            };
+            if instance.state == InstanceState::Deleting {
+                explain(plan, NodeOutcome::Leaving);
+                continue;
+            }
+            let Some(node) = seen.cluster.node(&instance.name) else {
+                explain(
+                    plan,
+                    NodeOutcome::Upcoming {
+                        ordered: instance.ordered,
+                    },
+                );
+                continue;
+            };
+            if node.taints.iter().any(|t| t.key == LEAVING_TAINT) {
+                explain(plan, NodeOutcome::Leaving);
+                leave(settings, pool, node, now, plan);
+                continue;
+            }
+            plan.state.leaving.remove(&instance.name);
+            if world.upcoming.contains(&instance.name) || !usable(node, pool) {
+                plan.state.unneeded.remove(&instance.name);
+                explain(
+                    plan,
+                    NodeOutcome::Upcoming {
+                        ordered: instance.ordered,
+                    },
+                );
+                continue;
+            }
+            match consider(settings, pool, node, world) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(outcome) => {
+                    explain(plan, outcome);
+                    needed(node, plan);
+                }
+            }
+        }
+    }
+    // Empty nodes first, then the least used; the youngest name first among equals,
+    // so that a pool keeps its oldest nodes.
+    candidates.sort_by(|a, b| {
+        (a.pods.len().min(1).cmp(&b.pods.len().min(1)))
+            .then(a.utilization.total_cmp(&b.utilization))
+            .then(a.pods.len().cmp(&b.pods.len()))
+            .then(b.node.name.cmp(&a.node.name))
+    });
+    let leaving = seen
+        .pools
+        .iter()
+        .map(|pool| (pool.group.clone(), count_leaving(pool, seen, &plan.state)))
+        .collect();
+    select(settings, now, world, candidates, leaving, plan);
+}
+
+/// Nodes of a pool that are on their way out and still count in its target.
+fn count_leaving(pool: &PoolView, seen: &Observed, state: &State) -> u32 {
+    let leaves = |name: &str| {
+        let removed = state.leaving.get(name).is_some_and(|l| l.removed);
+        let node = seen.cluster.node(name);
+        !removed && node.is_some_and(|n| n.taints.iter().any(|t| t.key == LEAVING_TAINT))
+    };
+    let live = pool
+        .instances
+        .iter()
+        .filter(|i| i.state != InstanceState::Deleting);
+    live.map(|i| u32::from(leaves(&i.name))).sum()
+}
+
+/// Whether a node is used little enough and holds nothing that must stay.
+fn consider<'a>(
+    settings: &Settings,
+    pool: &'a PoolView,
+    node: &'a NodeInfo,
+    world: &World,
+) -> Result<Candidate<'a>, NodeOutcome> {
+    let utilization = utilization(node);
+    if world.promised.contains_key(&node.name) || utilization > settings.threshold {
+        return Err(NodeOutcome::Needed { utilization });
+    }
+    let off = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+    if node.annotations.get(off).is_some_and(|v| v == "true") {
+        return Err(NodeOutcome::Kept {
+            reason: "ScaleDownDisabledAnnotation",
+        });
+    }
+    let mut pods = Vec::new();
+    for pod in node.pods.values() {
+        if pod.is_daemon() || pod.annotations.contains_key("kubernetes.io/config.mirror") {
+            continue;
+        }
+        if !movable(pod) {
+            return Err(NodeOutcome::Kept {
+                reason: "BlockedByPod",
+            });
+        }
+        pods.push(pod.clone());
+    }
+    Ok(Candidate {
+        pool,
+        node,
+        utilization,
+        pods,
+    })
+}
+
+/// Whether a pod may be evicted to empty its node.
+fn movable(pod: &PodInfo) -> bool {
+    match pod
+        .annotations
+        .get("cluster-autoscaler.kubernetes.io/safe-to-evict")
+    {
+        Some(v) if v == "true" => return true,
+        Some(v) if v == "false" => return false,
+        _ => {}
+    }
+    let replicated = ["ReplicaSet", "ReplicationController", "Job", "StatefulSet"];
+    let replaced = pod
+        .controller
+        .as_ref()
+        .is_some_and(|(kind, _)| replicated.contains(&kind.as_str()));
+    replaced && &*pod.key.namespace != "kube-system"
+}
+
+/// Share in use: of the GPUs where there are some, else the larger of CPU and memory.
+fn utilization(node: &NodeInfo) -> f64 {
+    let mut used = node.used.clone();
+    for pod in node.pods.values().filter(|p| p.is_daemon()) {
+        used.subtract(&pod.requests);
+    }
+    let share = |used: i64, all: i64| {
+        if all <= 0 {
+            0.0
+        } else {
+            used as f64 / all as f64
+        }
+    };
+    let gpus = node.allocatable.gpus();
+    if gpus > 0 {
+        return share(used.gpus(), gpus);
+    }
+    share(used.cpu, node.allocatable.cpu).max(share(used.memory, node.allocatable.memory))
+}
+
+/// Goes through the candidates, best first, and lets go of those that can be spared.
+fn select(
+    settings: &Settings,
+    now: Timestamp,
+    world: &mut World,
+    candidates: Vec<Candidate<'_>>,
+    mut going: BTreeMap<String, u32>,
+    plan: &mut Plan,
+) {
+    let mut gone: BTreeSet<String> = BTreeSet::new();
+    let mut started = 0;
+    for candidate in candidates {
+        let Candidate {
+            pool,
+            node,
+            utilization,
+            pods,
+        } = candidate;
+        let name = node.name.to_string();
+        let taken = going.get(&pool.group).copied().unwrap_or(0);
+        let ordered = plan.orders.iter().any(|o| o.group == pool.group);
+        let reason = if pool.target.saturating_sub(taken) <= pool.min {
+            Some("NodeGroupMinSizeReached")
+        } else if ordered {
+            Some("NotUnneededOtherReason")
+        } else if world.promised.contains_key(&node.name) {
+            Some("NoPlaceToMovePods")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            plan.explanation
+                .nodes
+                .insert(name, NodeOutcome::Kept { reason });
+            needed(node, plan);
+            continue;
+        }
+        gone.insert(name.clone());
+        if !pods.is_empty() && !world.relocate(&pods, &gone) {
+            gone.remove(&name);
+            let outcome = NodeOutcome::Kept {
+                reason: "NoPlaceToMovePods",
+            };
+            plan.explanation.nodes.insert(name, outcome);
+            needed(node, plan);
+            continue;
+        }
+        *going.entry(pool.group.clone()).or_default() += 1;
+        let since = *plan.state.unneeded.entry(name.clone()).or_insert(now);
+        let until = after(since, settings.unneeded).max(held_until(settings, pool, &plan.state));
+        plan.explanation
+            .nodes
+            .insert(name, NodeOutcome::Unneeded { since, until });
+        if until > now || started >= settings.parallel {
+            plan.wake_at(Some(if until > now {
+                until
+            } else {
+                after(now, Duration::from_secs(10))
+            }));
+            soft_taint(node, since, plan);
+            continue;
+        }
+        started += 1;
+        mark(settings, node, utilization, &pods, now, plan);
+    }
+}
+
+/// A pool does not shrink shortly after it has grown or failed to.
+fn held_until(settings: &Settings, pool: &PoolView, state: &State) -> Timestamp {
+    let grown = state
+        .grown
+        .get(&pool.group)
+        .map(|t| after(*t, settings.delay_after_add));
+    let failed = state.backoffs.get(&pool.group).map(|b| {
+        let at = b.until.checked_sub(b.step).unwrap_or(Timestamp::MIN);
+        after(at, settings.delay_after_failure)
+    });
+    grown.max(failed).unwrap_or(Timestamp::MIN)
+}
+
+/// Starts to remove a node.
+fn mark(
+    settings: &Settings,
+    node: &NodeInfo,
+    utilization: f64,
+    pods: &[Arc<PodInfo>],
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    let name = node.name.to_string();
+    plan.taints.push(TaintChange {
+        node: name.clone(),
+        key: LEAVING_TAINT,
+        value: Some(now.as_second().to_string()),
+        effect: "NoSchedule",
+    });
+    plan.events.push(Event::marked(&name));
+    if pods.is_empty() {
+        plan.events.push(Event::removing_empty(&name));
+    } else {
+        let keys: Vec<_> = pods.iter().map(|p| p.key.clone()).collect();
+        plan.events.push(Event::removing(&name, utilization, &keys));
+        plan.events.extend(pods.iter().map(|p| Event::moving(p)));
+        plan.evictions.extend(keys);
+    }
+    plan.state.unneeded.remove(&name);
+    let drain = !pods.is_empty();
+    plan.state.leaving.insert(
+        name,
+        Leaving {
+            since: now,
+            drain,
+            removed: false,
+        },
+    );
+    plan.wake_at(Some(after(now, settings.delay_after_taint)));
+}
+
+/// Goes on with a node that carries the taint.
+fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, plan: &mut Plan) {
+    let name = node.name.to_string();
+    let off = |effect| TaintChange {
+        node: node.name.to_string(),
+        key: LEAVING_TAINT,
+        value: None,
+        effect,
+    };
+    let Some(leaving) = plan.state.leaving.get_mut(&name) else {
+        // Left over from an earlier life of the planner.
+        plan.taints.push(off("NoSchedule"));
+        return;
+    };
+    if leaving.removed {
+        return;
+    }
+    let due = after(leaving.since, settings.delay_after_taint);
+    let busy = node.pods.values().any(|p| !p.is_daemon());
+    if due > now {
+        plan.wake_at(Some(due));
+    } else if !busy {
+        leaving.removed = true;
+        let accepted = if leaving.drain {
+            Event::removed(&name)
+        } else {
+            Event::removed_empty(&name)
+        };
+        plan.removals.push(Removal {
+            group: pool.group.clone(),
+            node: name,
+            accepted: vec![accepted],
+        });
+    } else if !leaving.drain || elapsed(leaving.since, now) > Duration::from_secs(720) {
+        // A pod came in between, or would not go: the node stays.
+        plan.state.leaving.remove(&name);
+        plan.taints.push(off("NoSchedule"));
+        needed(node, plan);
+    }
+}
+
+/// Marks an unneeded node so that new pods rather go elsewhere.
+fn soft_taint(node: &NodeInfo, since: Timestamp, plan: &mut Plan) {
+    if node.taints.iter().any(|t| t.key == CANDIDATE_TAINT) {
+        return;
+    }
+    plan.taints.push(TaintChange {
+        node: node.name.to_string(),
+        key: CANDIDATE_TAINT,
+        value: Some(since.as_second().to_string()),
+        effect: "PreferNoSchedule",
+    });
+}
+
+/// Takes note that a node is needed (again).
+fn needed(node: &NodeInfo, plan: &mut Plan) {
+    plan.state.unneeded.remove(&*node.name);
+    if node.taints.iter().any(|t| t.key == CANDIDATE_TAINT) {
+        plan.taints.push(TaintChange {
+            node: node.name.to_string(),
+            key: CANDIDATE_TAINT,
+            value: None,
+            effect: "PreferNoSchedule",
+        });
+    }
+}

@@ -1,0 +1,315 @@
+//! What the planner sees, what it remembers and what it orders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::events::Event;
+use super::explain::Explanation;
+use crate::fit::{NodeInfo, PodInfo, PodKey, Snapshot};
+
+/// Times and limits.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A node goes after nobody has needed it for this long.
+    pub unneeded: Duration,
+    /// A pool does not shrink for this long after it has grown.
+    pub delay_after_add: Duration,
+    /// A pool does not shrink for this long after an order has failed.
+    pub delay_after_failure: Duration,
+    /// An ordered node that has not come up after this long is given up.
+    pub provision: Duration,
+    /// Between the taint and the removal, so that a pod on its way is seen.
+    pub delay_after_taint: Duration,
+    /// A node that is used by at least this share is needed.
+    pub threshold: f64,
+    /// First pause after a failed order; doubles.
+    pub backoff: Duration,
+    /// Longest pause after failed orders.
+    pub backoff_max: Duration,
+    /// A pool's failures are forgotten after this long.
+    pub backoff_memory: Duration,
+    /// Pods of lower priority never make a pool grow.
+    pub expendable: i64,
+    /// The same is not told again for this long.
+    pub repeat: Duration,
+    /// Most nodes that start to leave at a time.
+    pub parallel: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let minutes = |m: u64| Duration::from_secs(60 * m);
+        Self {
+            unneeded: minutes(10),
+            delay_after_add: minutes(10),
+            delay_after_failure: minutes(3),
+            provision: minutes(15),
+            delay_after_taint: Duration::from_secs(5),
+            threshold: 0.5,
+            backoff: minutes(5),
+            backoff_max: minutes(30),
+            backoff_memory: minutes(180),
+            expendable: -10,
+            repeat: minutes(5),
+            parallel: 10,
+        }
+    }
+}
+
+/// A pool and the machines behind it.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// The cloud's name of the group, as events show it.
+    pub group: String,
+    /// Fewest nodes.
+    pub min: u32,
+    /// Most nodes.
+    pub max: u32,
+    /// Nodes that the cloud has been asked for, those that leave not counted.
+    pub target: u32,
+    /// Cost of a node for an hour; 0 when unknown.
+    pub price: f64,
+    /// What a new node will be like.
+    pub template: NodeInfo,
+    /// Its machines.
+    pub instances: Vec<Instance>,
+}
+
+impl PoolView {
+    /// Whether the planner may change its size.
+    pub fn scales(&self) -> bool {
+        self.min < self.max
+    }
+}
+
+/// A machine of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Name of its node, also before the node exists.
+    pub name: String,
+    /// When it was ordered.
+    pub ordered: Timestamp,
+    /// What the cloud says about it.
+    pub state: InstanceState,
+}
+
+/// What the cloud says about a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Being made.
+    Creating,
+    /// Made; its node may still be missing.
+    Running,
+    /// Being removed.
+    Deleting,
+    /// It will not come.
+    Failed {
+        /// `OutOfResource` or `Other`.
+        class: String,
+        /// The cloud's code, e.g. `ZonalAllocationFailed`.
+        code: String,
+        /// The cloud's words.
+        message: String,
+    },
+}
+
+/// Replicas that a workload will have, before their pods exist.
+#[derive(Clone, Debug)]
+pub struct ReplicaPlan {
+    /// A pod as the workload would make it; its name is the workload's.
+    pub pod: Arc<PodInfo>,
+    /// How many more than exist.
+    pub missing: u32,
+}
+
+/// The world as observed.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Pools, in the order of configuration.
+    pub pools: Vec<PoolView>,
+    /// Nodes and the pods assigned to them.
+    pub cluster: Snapshot,
+    /// Pods that the scheduler found no node for.
+    pub pending: Vec<Arc<PodInfo>>,
+    /// Replicas to come.
+    pub plans: Vec<ReplicaPlan>,
+}
+
+impl Observed {
+    /// Machines of all pools.
+    pub fn instances(&self) -> impl Iterator<Item = (&PoolView, &Instance)> {
+        self.pools
+            .iter()
+            .flat_map(|p| p.instances.iter().map(move |i| (p, i)))
+    }
+}
+
+/// A pool that is left alone for a while after a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Until then.
+    pub until: Timestamp,
+    /// How long that was.
+    pub step: Duration,
+}
+
+/// A node on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// When it was tainted.
+    pub since: Timestamp,
+    /// It had pods to move.
+    pub drain: bool,
+    /// The cloud has been asked to remove it.
+    pub removed: bool,
+}
+
+/// What the planner remembers from one time to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Since when a node is not needed.
+    pub unneeded: BTreeMap<String, Timestamp>,
+    /// Nodes on their way out.
+    pub leaving: BTreeMap<String, Leaving>,
+    /// Pools that failed, by group.
+    pub backoffs: BTreeMap<String, Backoff>,
+    /// When a pool last grew, by group.
+    pub grown: BTreeMap<String, Timestamp>,
+    /// Failed machines already told about.
+    pub reported: BTreeSet<String>,
+    /// The last refusal told about each pod, and when.
+    pub told: BTreeMap<PodKey, (String, Timestamp)>,
+}
+
+impl State {
+    /// Drops what is about things that are gone.
+    pub(super) fn forget(&mut self, seen: &Observed, now: Timestamp) {
+        let names: BTreeSet<&str> = seen.instances().map(|(_, i)| i.name.as_str()).collect();
+        let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();
+        self.unneeded
+            .retain(|node, _| names.contains(node.as_str()));
+        self.leaving.retain(|node, _| names.contains(node.as_str()));
+        self.reported.retain(|node| names.contains(node.as_str()));
+        self.told.retain(|key, _| pending.contains(key));
+        let day = Duration::from_secs(86_400);
+        self.backoffs.retain(|_, b| elapsed(b.until, now) < day);
+    }
+
+    /// A pool did not get what was ordered: it is left alone for a while.
+    pub fn failed(&mut self, settings: &Settings, group: &str, now: Timestamp) {
+        let step = match self.backoffs.get(group) {
+            Some(b) if elapsed(b.until, now) < settings.backoff_memory => {
+                (b.step * 2).min(settings.backoff_max)
+            }
+            _ => settings.backoff,
+        };
+        let until = after(now, step);
+        self.backoffs
+            .insert(group.to_owned(), Backoff { until, step });
+    }
+
+    /// Whether a pool is left alone at the moment.
+    pub fn backs_off(&self, group: &str, now: Timestamp) -> bool {
+        self.backoffs.get(group).is_some_and(|b| b.until > now)
+    }
+}
+
+/// Nodes to ask a cloud for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// The group.
+    pub group: String,
+    /// Nodes asked for before.
+    pub from: u32,
+    /// Nodes asked for now.
+    pub to: u32,
+    /// The group's limit.
+    pub max: u32,
+    /// Pods that the new nodes are for.
+    pub pods: Vec<String>,
+    /// To tell before the cloud is asked.
+    #[serde(skip)]
+    pub before: Vec<Event>,
+    /// To tell when the cloud has accepted.
+    #[serde(skip)]
+    pub accepted: Vec<Event>,
+}
+
+/// A machine to remove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// The group.
+    pub group: String,
+    /// The machine's (and the node's) name.
+    pub node: String,
+    /// To tell when the cloud has accepted.
+    #[serde(skip)]
+    pub accepted: Vec<Event>,
+}
+
+/// A taint to set (`value` present) or to take off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaintChange {
+    /// The node.
+    pub node: String,
+    /// The taint's key.
+    pub key: &'static str,
+    /// Its value; `None` takes it off.
+    pub value: Option<String>,
+    /// Its effect.
+    pub effect: &'static str,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Nodes to ask for.
+    pub orders: Vec<Order>,
+    /// Taints to change, before anything is removed.
+    pub taints: Vec<TaintChange>,
+    /// Pods to evict from nodes on their way out.
+    pub evictions: Vec<PodKey>,
+    /// Machines to remove.
+    pub removals: Vec<Removal>,
+    /// What else to tell.
+    pub events: Vec<Event>,
+    /// What to remember.
+    pub state: State,
+    /// When to plan again even if nothing changes.
+    pub wake: Option<Timestamp>,
+    /// Why.
+    pub explanation: Explanation,
+}
+
+impl Plan {
+    /// Asks to be called at `at` at the latest.
+    pub(super) fn wake_at(&mut self, at: Option<Timestamp>) {
+        self.wake = match (self.wake, at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Whether there is nothing to do and nothing to tell.
+    pub fn is_idle(&self) -> bool {
+        self.orders.is_empty()
+            && self.taints.is_empty()
+            && self.evictions.is_empty()
+            && self.removals.is_empty()
+            && self.events.is_empty()
+    }
+}
+
+/// `from` + `by`.
+pub(super) fn after(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Time from `since` to `now`, 0 if it lies ahead.
+pub(super) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO)
+}
