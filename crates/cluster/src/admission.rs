@@ -582,6 +582,20 @@ pub(crate) fn bootstrap(cluster: &Cluster) {
             ],
         }),
     );
+    register_builtin(cluster);
+}
+
+/// APIServices of the groups that are built in.
+fn register_builtin(cluster: &Cluster) {
+    let versions: std::collections::BTreeSet<(String, String)> = cluster
+        .registry()
+        .endpoints()
+        .iter()
+        .map(|e| (e.group.clone(), e.version.clone()))
+        .collect();
+    for (group, version) in versions {
+        register_local(cluster, &group, &version);
+    }
 }
 
 /// What every namespace gets.

@@ -72,8 +72,6 @@ pub(crate) struct WriteOptions {
     pub dry_run: bool,
     /// Who writes, for managedFields; nobody is recorded when empty.
     pub manager: String,
-    /// apiVersion the writer spoke, where it is not the stored one.
-    pub manager_version: String,
     /// The subresource written to: "", "status" or "scale".
     pub subresource: &'static str,
     /// Server-side apply has already worked out managedFields.
@@ -558,6 +556,7 @@ impl Cluster {
     pub(crate) fn after_write(&self, row: &Resource, written: Arc<Value>) -> Arc<Value> {
         match &*row.name {
             "namespaces" => admission::furnish_namespace(self, &written),
+            "events" => self.note_event(&written),
             "customresourcedefinitions.apiextensions.k8s.io" => {
                 return crate::crd::after_write(self, written);
             }

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::store::Key;
 use crate::value;
 
 /// Who says it, and in which of the two styles.
@@ -101,9 +102,13 @@ const KEPT: i64 = 3600;
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     /// What makes two events the same, to namespace and name.
-    seen: BTreeMap<String, (String, String)>,
-    /// When each event goes, in order.
-    due: VecDeque<(Timestamp, String, String)>,
+    seen: BTreeMap<String, Key>,
+    /// The way back.
+    identities: BTreeMap<Key, String>,
+    /// When each event was last written.
+    written: BTreeMap<Key, Timestamp>,
+    /// Writes in order of time; only the newest of an event counts.
+    due: VecDeque<(Timestamp, Key)>,
     last_stamp: i128,
 }
 
@@ -112,6 +117,26 @@ impl Recorder {
     fn stamp(&mut self, now: Timestamp) -> i128 {
         self.last_stamp = now.as_nanosecond().max(self.last_stamp + 1);
         self.last_stamp
+    }
+
+    fn wrote(&mut self, key: Key, now: Timestamp) {
+        self.written.insert(key.clone(), now);
+        self.due.push_back((now, key));
+    }
+
+    /// The next event that was last written before `limit`.
+    fn expired(&mut self, limit: Timestamp) -> Option<Key> {
+        while self.due.front().is_some_and(|(at, _)| *at < limit) {
+            let (at, key) = self.due.pop_front()?;
+            if self.written.get(&key) == Some(&at) {
+                self.written.remove(&key);
+                if let Some(identity) = self.identities.remove(&key) {
+                    self.seen.remove(&identity);
+                }
+                return Some(key);
+            }
+        }
+        None
     }
 }
 
@@ -124,12 +149,10 @@ impl Cluster {
         let key = identity(&regarding, &event);
         let known = self.with_recorder(|r| r.seen.get(&key).cloned());
         if let Some((ns, name)) = known
-            && self.get("events", &ns, &name).is_ok()
+            && self
+                .modify("events", &ns, &name, |object| repeat(object, &event, now))
+                .is_ok()
         {
-            let counted = self.modify("events", &ns, &name, |object| repeat(object, &event, now));
-            if counted.is_ok() {
-                self.with_recorder(|r| r.due.push_back((now, ns, name)));
-            }
             return;
         }
         let ns = match value::text(&regarding, &["namespace"]) {
@@ -139,15 +162,23 @@ impl Cluster {
         let stamp = self.with_recorder(|r| r.stamp(now));
         let name = format!("{}.{stamp:x}", value::text(&regarding, &["name"]));
         let created = self.create("events", first(&ns, &name, &regarding, &event, now));
+        // A namespace that is going takes no more events, and nobody misses them.
         if created.is_ok() {
-            self.with_recorder(|r| r.seen.insert(key, (ns, name)));
+            self.with_recorder(|r| {
+                r.seen.insert(key.clone(), (ns.clone(), name.clone()));
+                r.identities.insert((ns, name), key);
+            });
         }
     }
 
-    /// Notes when an event that a client wrote has to go.
-    pub(crate) fn note_event(&self, ns: &str, name: &str) {
+    /// Notes when an event was written, so that it goes an hour later.
+    pub(crate) fn note_event(&self, event: &Value) {
         let now = self.now();
-        self.with_recorder(|r| r.due.push_back((now, ns.to_owned(), name.to_owned())));
+        let key = (
+            value::namespace(event).to_owned(),
+            value::name(event).to_owned(),
+        );
+        self.with_recorder(|r| r.wrote(key, now));
     }
 
     /// Removes events that were last written an hour ago.
@@ -155,25 +186,9 @@ impl Cluster {
         let Ok(limit) = self.now().checked_sub(KEPT.seconds()) else {
             return;
         };
-        loop {
-            let old = self.with_recorder(|r| {
-                if r.due.front().is_some_and(|(at, _, _)| *at < limit) {
-                    r.due.pop_front()
-                } else {
-                    None
-                }
-            });
-            let Some((at, ns, name)) = old else { return };
-            let again = self.with_recorder(|r| {
-                r.due
-                    .iter()
-                    .any(|(t, n, m)| *t > at && *n == ns && *m == name)
-            });
-            if !again {
-                self.with_recorder(|r| r.seen.retain(|_, v| (&v.0, &v.1) != (&ns, &name)));
-                // It may have been deleted by hand.
-                let _ = self.delete("events", &ns, &name, crate::DeleteOptions::default());
-            }
+        while let Some((ns, name)) = self.with_recorder(|r| r.expired(limit)) {
+            // It may have been deleted by hand.
+            let _ = self.delete("events", &ns, &name, crate::DeleteOptions::default());
         }
     }
 }

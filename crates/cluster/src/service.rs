@@ -10,7 +10,7 @@ use tower::{BoxError, Service};
 use crate::{Body, Cluster};
 
 /// Largest request body that is read, as on a real API server.
-const LIMIT: usize = 3 * 1024 * 1024;
+pub(crate) const LIMIT: usize = 3 * 1024 * 1024;
 
 /// Answers requests of any body type. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -104,6 +104,16 @@ impl Call<'_> {
 /// Answers one request.
 pub(crate) async fn handle(cluster: &Cluster, request: http::Request<Bytes>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if body.len() > crate::service::LIMIT {
+        return answer::failure(&Status::new(
+            413,
+            "RequestEntityTooLarge",
+            format!(
+                "Request entity too large: limit is {}",
+                crate::service::LIMIT
+            ),
+        ));
+    }
     if let Some(mounted) = route::mounted(cluster, parts.uri.path()) {
         let answer = mounted(http::Request::from_parts(parts, body)).await;
         return answer.map(Body::full);

@@ -161,7 +161,6 @@ impl Cluster {
             internal: true,
             subresource: "scale",
             manager: "kube-controller-manager".to_owned(),
-            manager_version: row.api_version(),
             ..WriteOptions::default()
         };
         self.update_row(&row, &old, new, &options).map(|w| w.object)

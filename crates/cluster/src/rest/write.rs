@@ -23,7 +23,6 @@ pub(crate) fn options(
     Ok(WriteOptions {
         dry_run: call.dry_run()?,
         manager: call.manager(),
-        manager_version: target.endpoint.api_version(),
         subresource,
         ..WriteOptions::default()
     })
@@ -141,11 +140,6 @@ pub(crate) fn create(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
         .cluster
         .create_row(row, object, &options(call, target, "")?)
         .map_err(|s| rename(s, target))?;
-    if &*row.name == "events" {
-        let object = &written.object;
-        call.cluster
-            .note_event(value::namespace(object), value::name(object));
-    }
     warnings.extend(written.warnings);
     let response = show(call, target, 201, &written.object, wanted);
     Ok(answer::warn(response, &warnings))
