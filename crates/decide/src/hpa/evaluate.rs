@@ -1,0 +1,621 @@
+//! One evaluation of an HPA from its reading to its decision.
+
+use std::collections::BTreeSet;
+
+use api::selector::Selector;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::calculator::{Context, Tolerances};
+use super::input::*;
+use super::metrics::{Metric, failed_status};
+use super::normalize::{self, DESIRED_WITHIN_RANGE, Limited, Rules};
+use super::types::{HpaStatus, MetricSpec};
+
+const ABLE: &str = "AbleToScale";
+const ACTIVE: &str = "ScalingActive";
+const LIMITED: &str = "ScalingLimited";
+const TO_ZERO: &str = "ScaledToZero";
+
+/// Which way an evaluation goes, before any metric is read.
+enum Course {
+    /// The target stands at zero and is left alone.
+    Paused,
+    /// Outside the bounds: straight to the bound.
+    Bound(i32, &'static str),
+    /// By metrics.
+    Metrics,
+}
+
+fn scaled_to_zero(input: &HpaInput) -> bool {
+    input.config.scale_to_zero
+        && input
+            .status
+            .condition(TO_ZERO)
+            .is_some_and(|c| c.status == "True")
+}
+
+fn course(input: &HpaInput, current: i32) -> Course {
+    let (min, max) = (input.spec.min(), input.spec.max_replicas);
+    if current == 0 {
+        let asleep = scaled_to_zero(input);
+        return match asleep && (min != 0 || input.spec.has_object_or_external()) {
+            true => Course::Metrics,
+            false => Course::Paused,
+        };
+    }
+    if current > max {
+        Course::Bound(max, "Current number of replicas above Spec.MaxReplicas")
+    } else if current < min {
+        Course::Bound(min, "Current number of replicas below Spec.MinReplicas")
+    } else {
+        Course::Metrics
+    }
+}
+
+/// What to read before an evaluation; empty where the evaluation will not look
+/// at metrics (target paused at zero or outside its bounds, or not read).
+pub fn wants(input: &HpaInput) -> Vec<MetricQuery> {
+    let ScaleObservation::Found {
+        spec_replicas,
+        selector,
+        ..
+    } = &input.scale
+    else {
+        return Vec::new();
+    };
+    if !matches!(course(input, *spec_replicas), Course::Metrics)
+        || selector.is_empty()
+        || Selector::parse(selector).is_err()
+    {
+        return Vec::new();
+    }
+    let query = |(index, spec): (usize, &MetricSpec)| {
+        let pods = selector.clone();
+        let named = |s: &super::types::MetricSource| {
+            (
+                s.metric.name.clone(),
+                selector_text(s.metric.selector.as_ref()),
+            )
+        };
+        let what = match spec.kind.as_str() {
+            "External" => {
+                let (name, selector) = named(spec.external.as_ref()?);
+                MetricWanted::External { name, selector }
+            }
+            "Resource" | "ContainerResource" => MetricWanted::Resource { pods },
+            "Pods" => {
+                let (name, selector) = named(spec.pods.as_ref()?);
+                MetricWanted::Pods {
+                    name,
+                    selector,
+                    pods,
+                }
+            }
+            "Object" => {
+                let source = spec.object.as_ref()?;
+                let (name, selector) = named(source);
+                MetricWanted::Object {
+                    name,
+                    selector,
+                    object: source.described_object.clone(),
+                }
+            }
+            _ => return None,
+        };
+        Some(MetricQuery { index, what })
+    };
+    input
+        .spec
+        .metrics
+        .iter()
+        .enumerate()
+        .filter_map(query)
+        .collect()
+}
+
+/// An evaluation whose scale write, if any, is still to be made.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The replica count to write to the target's scale; `None` = no write.
+    pub scale_to: Option<i32>,
+    work: Work,
+    error: Option<String>,
+    current: i32,
+    reason: String,
+    metrics: Value,
+}
+
+/// What an evaluation changes as it goes along.
+#[derive(Clone, Debug)]
+struct Work {
+    input: HpaInput,
+    status: HpaStatus,
+    memory: HpaMemory,
+    events: Vec<HpaEvent>,
+    explanation: Explanation,
+    now: Timestamp,
+    /// Set when the evaluation ended before a scale write could be due.
+    over: bool,
+}
+
+/// Evaluates an HPA. Total and pure.
+pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluation {
+    let mut work = Work {
+        input: input.clone(),
+        status: input.status.clone(),
+        memory: memory.clone(),
+        events: Vec::new(),
+        explanation: Explanation {
+            min: input.spec.min(),
+            max: input.spec.max_replicas,
+            ..Explanation::default()
+        },
+        now,
+        over: false,
+    };
+    match work.run() {
+        Ok(next) => Evaluation {
+            scale_to: (next.desired != next.current).then_some(next.desired),
+            work,
+            error: next.error,
+            current: next.current,
+            reason: next.reason,
+            metrics: next.metrics,
+        },
+        Err(error) => {
+            work.over = true;
+            Evaluation {
+                scale_to: None,
+                work,
+                error: Some(error),
+                current: 0,
+                reason: String::new(),
+                metrics: Value::Null,
+            }
+        }
+    }
+}
+
+struct Next {
+    current: i32,
+    desired: i32,
+    reason: String,
+    metrics: Value,
+    error: Option<String>,
+}
+
+/// What all metrics together ask for.
+struct Asked {
+    replicas: i32,
+    name: String,
+    error: Option<String>,
+}
+
+impl Work {
+    fn set(&mut self, kind: &str, status: bool, reason: &str, message: impl Into<String>) {
+        self.status
+            .set_condition(kind, status, reason, message.into(), self.now);
+    }
+
+    fn warn(&mut self, reason: &str, message: &str) {
+        self.events.push(HpaEvent {
+            warning: true,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    fn reference(&self) -> String {
+        let target = &self.input.spec.scale_target_ref;
+        format!("{}/{}/{}", target.kind, self.input.namespace, target.name)
+    }
+
+    fn observe_generation(&mut self) {
+        let observes = self.input.config.version >= KubernetesVersion::V1_37;
+        self.status.observed_generation = self.input.generation.filter(|_| observes);
+    }
+
+    fn no_scale(&mut self, raw: &str, error: String) -> String {
+        self.warn("FailedGetScale", raw);
+        let message =
+            format!("the HPA controller was unable to get the target's current scale: {raw}");
+        self.set(ABLE, false, "FailedGetScale", message);
+        error
+    }
+
+    fn scale(&mut self) -> Result<(i32, i32, String), String> {
+        let target = self.input.spec.scale_target_ref.clone();
+        if target.api_version.matches('/').count() > 1 {
+            let raw = format!("unexpected GroupVersion string: {}", target.api_version);
+            let error = format!("invalid API version in scale target reference: {raw}");
+            return Err(self.no_scale(&raw, error));
+        }
+        match self.input.scale.clone() {
+            ScaleObservation::Found {
+                spec_replicas,
+                status_replicas,
+                selector,
+            } => Ok((spec_replicas, status_replicas, selector)),
+            ScaleObservation::UnknownKind => {
+                let group = target
+                    .api_version
+                    .split_once('/')
+                    .map_or("", |(group, _)| group);
+                let raw = format!(
+                    "no matches for kind \"{}\" in group \"{group}\"",
+                    target.kind
+                );
+                let error =
+                    format!("unable to determine resource for scale target reference: {raw}");
+                Err(self.no_scale(&raw, error))
+            }
+            ScaleObservation::Failed(raw) => {
+                let error = format!(
+                    "failed to query scale subresource for {}: {raw}",
+                    self.reference()
+                );
+                Err(self.no_scale(&raw, error))
+            }
+        }
+    }
+
+    fn run(&mut self) -> Result<Next, String> {
+        let (current, running, selector) = self.scale()?;
+        self.set(
+            ABLE,
+            true,
+            "SucceededGetScale",
+            "the HPA controller was able to get the target's current scale",
+        );
+        if self.memory.recommendations.is_none() {
+            let first = Recommendation {
+                replicas: current,
+                at: self.now,
+            };
+            self.memory.recommendations = Some(vec![first]);
+        }
+        let course = course(&self.input, current);
+        let asleep = scaled_to_zero(&self.input);
+        if !self.input.config.scale_to_zero {
+            self.status.conditions.retain(|c| c.kind != TO_ZERO);
+        }
+        self.explanation.current = current;
+        self.explanation.running = running;
+        let mut next = Next {
+            current,
+            desired: current,
+            reason: String::new(),
+            metrics: Value::Null,
+            error: None,
+        };
+        match course {
+            Course::Paused => {
+                let message = "scaling is disabled since the replica count of the target is zero";
+                self.set(ACTIVE, false, "ScalingDisabled", message);
+                self.step("ScalingDisabled", 0, 0, message);
+            }
+            Course::Bound(bound, reason) => {
+                next.desired = bound;
+                next.reason = reason.to_owned();
+                self.step("Bounds", current, bound, reason);
+            }
+            Course::Metrics => {
+                let asked = self.ask_metrics(current, running, &selector, &mut next.metrics);
+                let asked = asked.map_err(|error| self.give_up(current, &next.metrics, error))?;
+                next.error = asked.error;
+                let min = self.input.spec.min();
+                let mut desired = asked.replicas.max(0);
+                if desired > current {
+                    next.reason = format!("{} above target", asked.name);
+                } else if desired < current {
+                    next.reason = "All metrics below target".to_owned();
+                }
+                if current == 0 && asleep && min != 0 && desired < min {
+                    desired = min;
+                    if next.reason.is_empty() {
+                        next.reason =
+                            "Current number of replicas below Spec.MinReplicas".to_owned();
+                    }
+                }
+                next.desired = self.normalize(current, desired);
+            }
+        }
+        Ok(next)
+    }
+
+    /// Total failure of the metrics: nothing is scaled.
+    fn give_up(&mut self, current: i32, metrics: &Value, error: String) -> String {
+        self.status.current_replicas = current;
+        self.status.current_metrics = metrics.clone();
+        self.observe_generation();
+        self.warn("FailedComputeMetricsReplicas", &error);
+        format!(
+            "failed to compute desired number of replicas based on listed metrics for {}: {error}",
+            self.reference()
+        )
+    }
+
+    fn step(&mut self, rule: &str, from: i32, to: i32, detail: &str) {
+        let (rule, detail) = (rule.to_owned(), detail.to_owned());
+        self.explanation.steps.push(Step {
+            rule,
+            from,
+            to,
+            detail,
+        });
+    }
+
+    /// The selected pods, if the selector is good and no other HPA has a hand
+    /// on them.
+    fn selected_pods(&mut self, selector: &str) -> Result<Vec<PodObservation>, String> {
+        if selector.is_empty() {
+            let text = "selector is required";
+            self.warn("SelectorRequired", text);
+            let message = "the HPA target's scale is missing a selector";
+            self.set(ACTIVE, false, "InvalidSelector", message);
+            return Err(text.to_owned());
+        }
+        let parsed = Selector::parse(selector).map_err(|error| {
+            let text = format!(
+                "couldn't convert selector into a corresponding internal selector object: {error}"
+            );
+            self.warn("InvalidSelector", &text);
+            self.set(ACTIVE, false, "InvalidSelector", text.clone());
+            text
+        })?;
+        let pods = std::mem::take(&mut self.input.pods);
+        let pods: Vec<_> = pods
+            .into_iter()
+            .filter(|p| parsed.matches(&p.labels))
+            .collect();
+        let mut rivals: BTreeSet<&str> = BTreeSet::new();
+        for other in &self.input.others {
+            let theirs = match other.selector.is_empty() {
+                true => None,
+                false => Selector::parse(&other.selector).ok(),
+            };
+            if theirs.is_some_and(|s| pods.iter().any(|p| s.matches(&p.labels))) {
+                rivals.insert(&other.name);
+            }
+        }
+        if rivals.is_empty() {
+            return Ok(pods);
+        }
+        let newer = self.input.config.version >= KubernetesVersion::V1_37;
+        rivals.insert(&self.input.name);
+        let names: Vec<String> = rivals
+            .iter()
+            .map(|name| format!("{}/{name}", self.input.namespace))
+            .collect();
+        let text = match newer {
+            true => format!(
+                "pods by selector {selector} are controlled by more than one HPA (e.g. [{}])",
+                names[..2].join(" ")
+            ),
+            false => format!(
+                "pods by selector {selector} are controlled by multiple HPAs: [{}]",
+                names.join(" ")
+            ),
+        };
+        self.warn("AmbiguousSelector", &text);
+        self.set(ACTIVE, false, "AmbiguousSelector", text.clone());
+        Err(text)
+    }
+
+    fn tolerances(&self) -> Tolerances {
+        let config = &self.input.config;
+        let behavior = self
+            .input
+            .spec
+            .behavior
+            .as_ref()
+            .filter(|_| config.configurable_tolerance);
+        let of = |rules: Option<&super::types::ScalingRules>| {
+            rules
+                .and_then(|r| r.tolerance.as_ref())
+                .map_or(config.tolerance, |t| t.as_f64())
+        };
+        Tolerances {
+            up: of(behavior.and_then(|b| b.scale_up.as_ref())),
+            down: of(behavior.and_then(|b| b.scale_down.as_ref())),
+        }
+    }
+
+    /// Evaluates every metric; an error means that nothing may be scaled.
+    fn ask_metrics(
+        &mut self,
+        current: i32,
+        running: i32,
+        selector: &str,
+        statuses: &mut Value,
+    ) -> Result<Asked, String> {
+        let pods = self.selected_pods(selector)?;
+        let pods: Vec<&PodObservation> = pods.iter().collect();
+        let input = self.input.clone();
+        let context = Context {
+            pods: &pods,
+            config: &input.config,
+            now: self.now,
+            tolerances: self.tolerances(),
+        };
+        let total = input.spec.metrics.len();
+        let mut entries = Vec::with_capacity(total);
+        let mut asked = Asked {
+            replicas: 0,
+            name: String::new(),
+            error: None,
+        };
+        let mut first_fault = None;
+        let mut faults = 0;
+        for (at, spec) in input.spec.metrics.iter().enumerate() {
+            let metric = Metric {
+                input: &input,
+                context,
+                current,
+                running,
+                spec,
+                reading: input.metrics.get(&at),
+            };
+            let mut proposal = Proposal::default();
+            match metric.evaluate(&mut proposal) {
+                Ok(evaluated) => {
+                    entries.push(evaluated.status);
+                    if asked.replicas == 0 || evaluated.replicas > asked.replicas {
+                        asked.replicas = evaluated.replicas;
+                        asked.name = evaluated.name;
+                    }
+                }
+                Err(fault) => {
+                    entries.push(failed_status());
+                    faults += 1;
+                    self.warn(fault.reason, &fault.text);
+                    first_fault.get_or_insert(fault);
+                }
+            }
+            self.explanation.proposals.push(proposal);
+        }
+        *statuses = Value::Array(entries);
+        if let Some(fault) = &first_fault {
+            let error = format!(
+                "invalid metrics ({faults} invalid out of {total}), first error is: {}",
+                fault.error
+            );
+            if faults >= total || asked.replicas < current {
+                let message = format!(
+                    "the HPA was unable to compute the replica count: {}",
+                    fault.text
+                );
+                self.set(ACTIVE, false, fault.reason, message);
+                return Err(error);
+            }
+            asked.error = Some(error);
+        }
+        let message = format!(
+            "the HPA was able to successfully calculate a replica count from {}",
+            asked.name
+        );
+        self.set(ACTIVE, true, "ValidMetricFound", message);
+        Ok(asked)
+    }
+
+    fn normalize(&mut self, current: i32, desired: i32) -> i32 {
+        let (min, max) = (self.input.spec.min(), self.input.spec.max_replicas);
+        let config = self.input.config.clone();
+        let behavior = self.input.spec.behavior.clone();
+        let (stable, limited): (Limited, Limited) = match &behavior {
+            None => {
+                let stable = normalize::stabilize(&config, &mut self.memory, desired, self.now);
+                let limited = normalize::limit(current, stable.replicas, min, max);
+                (stable, limited)
+            }
+            Some(behavior) => {
+                let rules = Rules::of(behavior, &config);
+                let stable = rules.stabilize(&mut self.memory, current, desired, self.now);
+                let limited =
+                    rules.limit(&self.memory, (min, max), current, stable.replicas, self.now);
+                (stable, limited)
+            }
+        };
+        self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
+        if stable.replicas != desired {
+            let text = normalize::message(stable.reason);
+            self.step(stable.reason, desired, stable.replicas, text);
+        }
+        let changed = limited.replicas != stable.replicas;
+        self.set(
+            LIMITED,
+            changed,
+            limited.reason,
+            normalize::message(limited.reason),
+        );
+        if limited.reason != DESIRED_WITHIN_RANGE {
+            let text = normalize::message(limited.reason);
+            self.step(limited.reason, stable.replicas, limited.replicas, text);
+        }
+        limited.replicas
+    }
+}
+
+impl Evaluation {
+    /// The decision, given how the scale write went (`None` = there was none
+    /// to make).
+    pub fn finish(self, write: Option<ScaleWrite>, now: Timestamp) -> HpaDecision {
+        let Evaluation {
+            scale_to,
+            mut work,
+            mut error,
+            current,
+            reason,
+            metrics,
+        } = self;
+        work.now = now;
+        work.explanation.desired = scale_to.unwrap_or(current);
+        work.explanation.reason = reason.clone();
+        if !work.over {
+            match (scale_to, write) {
+                (None, _) => work.settle(current, current, metrics, false),
+                (Some(to), Some(ScaleWrite::Failed(text))) => {
+                    let message = format!("New size: {to}; reason: {reason}; error: {text}");
+                    work.warn("FailedRescale", &message);
+                    let message =
+                        format!("the HPA controller was unable to update the target scale: {text}");
+                    work.set(ABLE, false, "FailedUpdateScale", message);
+                    error = Some(format!("failed to rescale {}: {text}", work.reference()));
+                    let desired = work.status.desired_replicas;
+                    work.settle(current, desired, metrics, false);
+                }
+                (Some(to), _) => {
+                    work.rescaled(current, to, &reason);
+                    work.settle(current, to, metrics, true);
+                }
+            }
+        }
+        HpaDecision {
+            scale_to,
+            write_status: !work.status.says_the_same_as(&work.input.status),
+            status: work.status.to_json(),
+            events: work.events,
+            error,
+            memory: work.memory,
+            explanation: work.explanation,
+        }
+    }
+}
+
+impl Work {
+    fn rescaled(&mut self, from: i32, to: i32, reason: &str) {
+        let message = format!("the HPA controller was able to update the target scale to {to}");
+        self.set(ABLE, true, "SucceededRescale", message);
+        self.events.push(HpaEvent {
+            warning: false,
+            reason: "SuccessfulRescale".to_owned(),
+            message: format!("New size: {to}; reason: {reason}"),
+        });
+        if let Some(behavior) = self.input.spec.behavior.clone() {
+            let rules = Rules::of(&behavior, &self.input.config);
+            rules.record(&mut self.memory, from, to, self.now);
+        }
+        if self.input.config.scale_to_zero {
+            let spec = &self.input.spec;
+            let asleep = from > 0 && to == 0 && spec.min() == 0 && spec.has_object_or_external();
+            if asleep {
+                let message = "the HPA controller scaled the workload to zero";
+                self.set(TO_ZERO, true, "ScaledToZero", message);
+            } else {
+                let message = "the HPA controller did not scale the workload to zero";
+                self.set(TO_ZERO, false, "NotScaledToZero", message);
+            }
+        }
+    }
+
+    fn settle(&mut self, current: i32, desired: i32, metrics: Value, rescaled: bool) {
+        self.status.current_replicas = current;
+        self.status.desired_replicas = desired;
+        self.status.current_metrics = metrics;
+        self.observe_generation();
+        if rescaled {
+            self.status.last_scale_time = Some(self.now);
+        }
+    }
+}
