@@ -89,6 +89,11 @@ impl Quantity {
         self.format
     }
 
+    /// The same number in another format.
+    pub fn in_format(self, format: Format) -> Quantity {
+        Quantity { amount: self.amount, format, text: None }
+    }
+
     /// Whether the number is zero.
     pub fn is_zero(&self) -> bool {
         self.sign() == 0

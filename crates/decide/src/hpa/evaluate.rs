@@ -277,9 +277,6 @@ impl Work {
         }
         let course = course(&self.input, current);
         let asleep = scaled_to_zero(&self.input);
-        if !self.input.config.scale_to_zero {
-            self.status.conditions.retain(|c| c.kind != TO_ZERO);
-        }
         self.explanation.current = current;
         self.explanation.running = running;
         let mut next = Next {
@@ -291,6 +288,7 @@ impl Work {
         };
         match course {
             Course::Paused => {
+                self.forget_zero_without_gate();
                 let message = "scaling is disabled since the replica count of the target is zero";
                 self.set(ACTIVE, false, "ScalingDisabled", message);
                 self.step("ScalingDisabled", 0, 0, message);
@@ -334,6 +332,13 @@ impl Work {
             "failed to compute desired number of replicas based on listed metrics for {}: {error}",
             self.reference()
         )
+    }
+
+    /// Without the gate the condition goes away wherever it would be set.
+    fn forget_zero_without_gate(&mut self) {
+        if !self.input.config.scale_to_zero {
+            self.status.conditions.retain(|c| c.kind != TO_ZERO);
+        }
     }
 
     fn step(&mut self, rule: &str, from: i32, to: i32, detail: &str) {
@@ -596,6 +601,7 @@ impl Work {
             let rules = Rules::of(&behavior, &self.input.config);
             rules.record(&mut self.memory, from, to, self.now);
         }
+        self.forget_zero_without_gate();
         if self.input.config.scale_to_zero {
             let spec = &self.input.spec;
             let asleep = from > 0 && to == 0 && spec.min() == 0 && spec.has_object_or_external();

@@ -171,6 +171,7 @@ fn reading_of(metric: &Value, pods: &Pods) -> MetricObservation {
         .filter(|(_, u)| !u.is_null() && !empty)
         .collect();
     match metric["type"].as_str().unwrap_or("") {
+        "Object" if empty => MetricObservation::Object(Err(error.unwrap_or(NO_ITEM.to_owned()))),
         "Object" => MetricObservation::Object(error.map_or(Ok(quantity(&metric["value"])), Err)),
         "Pods" => {
             let items = entries
@@ -285,7 +286,8 @@ pub fn input_of(case: &Value, header: &Value) -> Result<(HpaInput, HpaMemory), s
     if metrics.is_empty() {
         readings.insert(0, MetricObservation::Resource(Ok(Vec::new())));
     }
-    let served = spec.scale_target_ref.api_version.starts_with("apps/");
+    let target = &spec.scale_target_ref;
+    let served = target.api_version.starts_with("apps/") && target.kind != "Foo";
     let scale = match given["scaleGetError"].as_str() {
         _ if !served => ScaleObservation::UnknownKind,
         Some("notfound") => {
@@ -338,6 +340,8 @@ pub fn input_of(case: &Value, header: &Value) -> Result<(HpaInput, HpaMemory), s
     Ok((input, memory))
 }
 
+const NO_ITEM: &str =
+    "the custom metrics API server returned 0 results when we asked for exactly one";
 const CONFLICT: &str = "Operation cannot be fulfilled on deployments.apps \"web\": the object has \
                         been modified; please apply your changes to the latest version and try \
                         again";
@@ -387,7 +391,7 @@ pub fn run_case(case: &Value, header: &Value) -> Vec<String> {
     }
     let status = match decision.write_status {
         true => decision.status.clone(),
-        false => input.status.to_json(),
+        false => input.status.normalized(),
     };
     let got = out_of(
         &status,
@@ -488,6 +492,19 @@ fn differences(got: Value, want: &Value, header: &Value) -> Vec<String> {
             let message = message
                 .replace("{desiredReplicas}", &desired)
                 .replace("{metric}", &metric);
+            condition[4] = json!(message);
+        }
+    }
+    let mut got = got;
+    for condition in got
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        // A kept message is recorded with its placeholder in it.
+        if let Some(message) = condition[4].as_str().filter(|m| m.contains("{metric}")) {
+            let message = message.replace("{metric}", &metric);
             condition[4] = json!(message);
         }
     }

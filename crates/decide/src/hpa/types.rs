@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use api::quantity::Quantity;
+use api::quantity::{Format, Quantity};
 use api::selector::LabelSelector;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -253,7 +253,14 @@ impl HpaStatus {
     /// Whether two statuses say the same; quantities are compared as numbers
     /// and times in whole seconds, an empty list is no list.
     pub fn says_the_same_as(&self, other: &HpaStatus) -> bool {
-        normal(self.to_json()) == normal(other.to_json())
+        let plain = |quantity: Quantity| quantity.in_format(Format::DecimalSI).to_string();
+        normal(self.to_json(), &plain) == normal(other.to_json(), &plain)
+    }
+
+    /// The JSON form with every quantity in its canonical form and empty parts
+    /// left out.
+    pub fn normalized(&self) -> Value {
+        normal(self.to_json(), &|quantity| quantity.to_string())
     }
 
     /// The condition of that type.
@@ -305,20 +312,20 @@ impl Condition {
     }
 }
 
-fn normal(value: Value) -> Value {
+/// Without empty parts, and with quantities as `text` gives them.
+fn normal(value: Value, text: &dyn Fn(Quantity) -> String) -> Value {
     match value {
         Value::Array(list) if list.is_empty() => Value::Null,
-        Value::Array(list) => Value::Array(list.into_iter().map(normal).collect()),
+        Value::Array(list) => list.into_iter().map(|v| normal(v, text)).collect(),
         Value::Object(map) => Value::Object(
             map.into_iter()
                 .map(|(key, value)| {
                     let quantity = matches!(key.as_str(), "value" | "averageValue")
                         .then(|| Quantity::from_json(&value).ok())
                         .flatten();
-                    // Sums drop the kept text and the format, and leave the number.
                     let value = match quantity {
-                        Some(q) => json!(Quantity::default().sub(&q).to_string()),
-                        None => normal(value),
+                        Some(quantity) => json!(text(quantity)),
+                        None => normal(value, text),
                     };
                     (key, value)
                 })
