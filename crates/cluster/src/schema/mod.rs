@@ -16,6 +16,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub mod validate;
+mod walk;
 
 pub use apply::{ApplyError, Conflict, server_side_apply, update_managed_fields};
 pub use decode::{DecodeError, FieldValidation, decode_check, decode_json};
