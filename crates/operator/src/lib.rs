@@ -1,1 +1,118 @@
 //! Reconcilers for KEDA's resources and the external metrics API.
+//!
+//! The operator watches ScaledObjects and what they point to, writes their
+//! HPAs, conditions and events, polls their triggers and answers the HPA's
+//! questions. What replicas follow from what was read is decided in
+//! [`decide::scale`]; this room observes and executes.
+//!
+//! It talks to Kubernetes through a [`kube::Client`] alone and takes time from
+//! tokio's clock, so it runs unchanged against the embedded control plane under
+//! a paused clock. One task reconciles, from an ordered queue with a back-off
+//! of its own; each running ScaledObject has one polling task.
+
+mod auth;
+mod env;
+mod events;
+mod io;
+mod metrics_api;
+mod poll;
+mod queue;
+mod reconcile;
+mod scalers;
+mod state;
+mod target;
+mod watches;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+pub use decide::scale::Explanation;
+
+use state::Shared;
+use watches::Message;
+
+/// Answers requests of an aggregated API group.
+pub type Handler =
+    Arc<dyn Fn(http::Request<Bytes>) -> BoxFuture<'static, http::Response<Bytes>> + Send + Sync>;
+
+/// The group that the HPA asks for external metrics.
+pub const METRICS_GROUP: &str = "external.metrics.k8s.io";
+/// Its version.
+pub const METRICS_VERSION: &str = "v1beta1";
+
+/// Names that the operator writes into objects.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// KEDA version in the HPA's labels.
+    pub version: String,
+    /// Namespace whose Secrets cluster-wide authentications read.
+    pub namespace: String,
+    /// `reportingInstance` of events.
+    pub instance: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            version: "2.20.2".to_owned(),
+            namespace: "keda".to_owned(),
+            instance: "keda-operator-0".to_owned(),
+        }
+    }
+}
+
+/// The operator. Cheap to clone; [`Operator::run`] does the work.
+#[derive(Clone)]
+pub struct Operator {
+    shared: Arc<Shared>,
+    inbox: Arc<Mutex<Option<mpsc::UnboundedReceiver<Message>>>>,
+}
+
+impl std::fmt::Debug for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Operator")
+    }
+}
+
+impl Operator {
+    /// An operator on this cluster whose triggers use `context`; the time of
+    /// day is the context's clock.
+    pub fn new(client: kube::Client, context: triggers::Context, options: Options) -> Self {
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(client, context, options, outbox));
+        Self {
+            shared,
+            inbox: Arc::new(Mutex::new(Some(inbox))),
+        }
+    }
+
+    /// Runs until dropped. A second call on the same operator returns at once.
+    pub async fn run(self) {
+        let inbox = self
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(inbox) = inbox {
+            reconcile::Reconciler::new(self.shared).run(inbox).await;
+        }
+    }
+
+    /// The handler for `/apis/external.metrics.k8s.io/v1beta1`.
+    pub fn external_metrics_handler(&self) -> Handler {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |request| {
+            let shared = Arc::clone(&shared);
+            Box::pin(async move { metrics_api::answer(&shared, &request).await })
+        })
+    }
+
+    /// Why the last poll of a ScaledObject did what it did.
+    pub fn explain(&self, namespace: &str, name: &str) -> Option<Explanation> {
+        self.shared
+            .explanation(&(namespace.to_owned(), name.to_owned()))
+    }
+}

@@ -85,7 +85,10 @@ fn the_cooldown_counts_from_the_last_activity() {
     let waiting = step(&so, &seen(3, value(0.0, false)));
     assert_eq!(condition(&waiting, "Active"), "False ScalerCooldown");
     assert_eq!(waiting.scale, None);
-    assert_eq!(waiting.explanation.cooldown_until.as_deref(), Some("2026-01-01T01:00:30Z"));
+    assert_eq!(
+        waiting.explanation.cooldown_until.as_deref(),
+        Some("2026-01-01T01:00:30Z")
+    );
     so.status.last_active_time = Some("2026-01-01T00:58:59Z".to_owned());
     let over = step(&so, &seen(3, value(0.0, false)));
     let scale = over.scale.unwrap();

@@ -1,0 +1,229 @@
+//! The external metrics API, which the HPA asks.
+
+use api::keda::SCALED_OBJECT_LABEL;
+use api::quantity::Quantity;
+use bytes::Bytes;
+use decide::scale::conditions::{FALLBACK, status_of};
+use decide::scale::fallback::{self, MetricRead, Settled};
+use http::{Request, Response, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::state::{Key, Shared};
+use crate::{METRICS_GROUP, METRICS_VERSION, io, scalers, target};
+
+/// Answers a request below `/apis/external.metrics.k8s.io/v1beta1`.
+pub(crate) async fn answer(shared: &Shared, request: &Request<Bytes>) -> Response<Bytes> {
+    let root = format!("/apis/{METRICS_GROUP}/{METRICS_VERSION}");
+    let path = request.uri().path();
+    let Some(rest) = path.strip_prefix(&root) else {
+        return not_found();
+    };
+    if rest.trim_matches('/').is_empty() {
+        return respond(StatusCode::OK, &discovery());
+    }
+    let parts: Vec<&str> = rest.split('/').skip(1).collect();
+    let ["namespaces", namespace, metric] = parts.as_slice() else {
+        return not_found();
+    };
+    if request.method() != http::Method::GET {
+        let text = "the server does not allow this method on the requested resource";
+        return respond(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &status(text, "MethodNotAllowed", 405),
+        );
+    }
+    let (namespace, metric) = (decode(namespace), decode(metric));
+    match name_in_selector(request.uri().query().unwrap_or_default()) {
+        Some(name) => match value(shared, (namespace, name), &metric).await {
+            Ok(item) => respond(StatusCode::OK, &item),
+            Err(text) => {
+                let text = format!(
+                    "rpc error: code = Unknown desc = error when getting metric values {text}"
+                );
+                respond(StatusCode::INTERNAL_SERVER_ERROR, &status(&text, "", 500))
+            }
+        },
+        None => {
+            let text = "scaledObject name is not specified";
+            respond(StatusCode::INTERNAL_SERVER_ERROR, &status(text, "", 500))
+        }
+    }
+}
+
+/// Reads a metric for the HPA: live, unless the trigger's last poll counts.
+async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> {
+    let missing = || format!("no matching metrics found for {asked}");
+    let object = match shared.object(&key) {
+        Some(object) => object,
+        None => {
+            let (namespace, name) = &key;
+            return Err(format!(
+                "error getting scaledObject {namespace}/{name}: ScaledObject.keda.sh {name:?} not \
+                 found"
+            ));
+        }
+    };
+    let scalers = scalers::of(shared, &key, &object)
+        .await
+        .map_err(|error| format!("error getting scalers {error}"))?;
+    let external = scalers
+        .external
+        .iter()
+        .find(|external| external.metric.eq_ignore_ascii_case(asked))
+        .ok_or_else(missing)?;
+    let kept = {
+        let state = shared.state();
+        state
+            .reads
+            .get(&(key.clone(), external.metric.clone()))
+            .cloned()
+    };
+    let read = match kept.filter(|_| external.cached) {
+        Some(read) => MetricRead {
+            metric: external.metric.clone(),
+            target: external.target,
+            read,
+        },
+        None => scalers::read(shared, &object, external).await,
+    };
+    if matches!(read.read, fallback::Read::Failed(_)) {
+        shared.state().scalers.remove(&key);
+    }
+    let settled = settle(shared, &key, &read).await;
+    let value = match settled {
+        Settled::Value { value, .. } => value,
+        Settled::Error(error) => {
+            tracing::debug!(
+                namespace = key.0,
+                name = key.1,
+                error,
+                "metric not available"
+            );
+            return Err(format!("metric:{} encountered error", external.metric));
+        }
+    };
+    let quantity = Quantity::parse(&format!("{value:.3}"))
+        .map_or_else(|_| "0".to_owned(), |quantity| quantity.to_string());
+    let now = decide::scale::seconds(shared.triggers.clock.now());
+    Ok(json!({
+        "kind": "ExternalMetricValueList",
+        "apiVersion": format!("{METRICS_GROUP}/{METRICS_VERSION}"),
+        "metadata": {},
+        "items": [{
+            "metricName": external.metric,
+            "metricLabels": null,
+            "timestamp": now,
+            "value": quantity,
+        }],
+    }))
+}
+
+/// Counts the read and applies the fallback: what the HPA reads counts as much
+/// as what a poll reads.
+async fn settle(shared: &Shared, key: &Key, read: &MetricRead) -> Settled {
+    let lock = shared.lock_of(key);
+    let _held = lock.lock().await;
+    let Some(object) = shared.object(key) else {
+        return Settled::Error("the ScaledObject is gone".to_owned());
+    };
+    let mut status = object.status.clone();
+    if !fallback::is_enabled(&object.spec) {
+        return fallback::settle(&object.spec, &mut status.health, read, None, None);
+    }
+    let workload = target::find(shared, &object).await.ok();
+    let replicas = workload.as_deref().map(target::replicas);
+    let ready = workload.as_deref().and_then(target::ready);
+    let settled = fallback::settle(&object.spec, &mut status.health, read, replicas, ready);
+    if status_of(&status.conditions, FALLBACK) != "Unknown" {
+        fallback::set_condition(&object.spec, &status.health, &mut status.conditions);
+    }
+    if let Err(error) = shared.write_status(&object, &status).await {
+        tracing::warn!(
+            namespace = key.0,
+            name = key.1,
+            error = io::message(&error),
+            "health lost"
+        );
+    }
+    settled
+}
+
+/// The ScaledObject named by the label selector of a query string.
+fn name_in_selector(query: &str) -> Option<String> {
+    let selector = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("labelSelector="))?;
+    let selector = decode(&selector.replace('+', " "));
+    let mut name = None;
+    for term in selector.split(',') {
+        let (key, value) = term.split_once("==").or_else(|| term.split_once('='))?;
+        if key.trim() == SCALED_OBJECT_LABEL {
+            name = Some(value.trim().to_owned());
+        }
+    }
+    name.filter(|name| !name.is_empty())
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn discovery() -> Value {
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": format!("{METRICS_GROUP}/{METRICS_VERSION}"),
+        "resources": [{
+            "name": "externalmetrics",
+            "singularName": "",
+            "namespaced": true,
+            "kind": "ExternalMetricValueList",
+            "verbs": ["get"],
+        }],
+    })
+}
+
+fn status(message: &str, reason: &str, code: u16) -> Value {
+    let mut status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "code": code,
+    });
+    if !reason.is_empty() {
+        status["reason"] = json!(reason);
+    }
+    status
+}
+
+fn not_found() -> Response<Bytes> {
+    let text = "the server could not find the requested resource";
+    respond(StatusCode::NOT_FOUND, &status(text, "NotFound", 404))
+}
+
+fn respond(code: StatusCode, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = code;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selector_must_name_the_scaled_object() {
+        let name = |query| name_in_selector(query);
+        let encoded = "labelSelector=scaledobject.keda.sh%2Fname%3Dmy-gpu";
+        assert_eq!(name(encoded), Some("my-gpu".to_owned()));
+        let two = "a=b&labelSelector=x%3D1%2Cscaledobject.keda.sh/name==so";
+        assert_eq!(name(two), Some("so".to_owned()));
+        assert_eq!(name("labelSelector=x"), None);
+        assert_eq!(name(""), None);
+    }
+}

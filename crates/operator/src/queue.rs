@@ -1,0 +1,115 @@
+//! The work queue: ordered, without duplicates, with a back-off for failures.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const FIRST_DELAY: Duration = Duration::from_millis(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(1000);
+
+/// Keys to work on, in order of arrival.
+#[derive(Debug)]
+pub(crate) struct Queue<K> {
+    ready: VecDeque<K>,
+    waiting: BTreeSet<K>,
+    delayed: BTreeSet<(Instant, K)>,
+    failures: BTreeMap<K, u32>,
+}
+
+impl<K: Ord + Clone> Queue<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a key unless it waits already.
+    pub(crate) fn add(&mut self, key: K) {
+        if self.waiting.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Takes the next key that is due.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<K> {
+        while let Some((at, key)) = self.delayed.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.delayed.remove(&(at, key.clone()));
+            self.add(key);
+        }
+        let key = self.ready.pop_front()?;
+        self.waiting.remove(&key);
+        // What is worked on now needs no earlier retry.
+        self.delayed.retain(|(_, other)| *other != key);
+        Some(key)
+    }
+
+    /// When the next delayed key is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.delayed.first().map(|(at, _)| *at)
+    }
+
+    /// Forgets earlier failures of a key.
+    pub(crate) fn succeeded(&mut self, key: &K) {
+        self.failures.remove(key);
+    }
+
+    /// Retries a key after a delay that doubles with each failure in a row.
+    pub(crate) fn failed(&mut self, key: K, now: Instant) {
+        let failures = self.failures.entry(key.clone()).or_default();
+        let delay = FIRST_DELAY
+            .saturating_mul(1 << (*failures).min(20))
+            .min(LONGEST_DELAY);
+        *failures = failures.saturating_add(1);
+        self.delayed.insert((now + delay, key));
+    }
+
+    /// Drops everything about a key.
+    pub(crate) fn forget(&mut self, key: &K) {
+        self.failures.remove(key);
+        self.delayed.retain(|(_, other)| other != key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_twice_as_long_each_time() {
+        let mut queue = Queue::new();
+        let start = Instant::now();
+        queue.failed("a", start);
+        assert_eq!(queue.due(), Some(start + Duration::from_millis(5)));
+        assert_eq!(queue.next(start), None);
+        let due = start + Duration::from_millis(5);
+        assert_eq!(queue.next(due), Some("a"));
+        queue.failed("a", due);
+        assert_eq!(queue.due(), Some(due + Duration::from_millis(10)));
+        queue.succeeded(&"a");
+        for _ in 0..30 {
+            queue.failed("b", start);
+        }
+        queue.forget(&"a");
+        assert!(queue.delayed.last().unwrap().0 <= start + LONGEST_DELAY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_in_order() {
+        let now = Instant::now();
+        let mut queue = Queue::new();
+        queue.add("b");
+        queue.add("a");
+        queue.add("b");
+        queue.failed("a", now);
+        assert_eq!(queue.next(now), Some("b"));
+        assert_eq!(queue.next(now), Some("a"));
+        assert_eq!(queue.next(now + LONGEST_DELAY), None);
+    }
+}

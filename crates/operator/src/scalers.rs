@@ -1,0 +1,191 @@
+//! The built triggers of a ScaledObject, kept until its spec changes or one fails.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::keda::{ScaleTrigger, ScaledObject};
+use decide::scale::conditions::Event;
+use decide::scale::fallback::{MetricRead, Read, Target};
+use decide::scale::hpa_spec::MetricSpec;
+use decide::scale::resource;
+use serde_json::Value;
+use triggers::{MetricType, Trigger};
+
+use crate::state::{Key, Shared};
+use crate::{auth, env, target};
+
+/// All triggers of one generation of a ScaledObject.
+pub(crate) struct Scalers {
+    generation: i64,
+    uid: String,
+    /// The triggers that are read here.
+    pub(crate) external: Vec<External>,
+    /// How many the HPA reads itself.
+    pub(crate) resources: usize,
+    /// What the HPA is told, in order of the triggers.
+    pub(crate) specs: Vec<MetricSpec>,
+}
+
+/// A trigger that is read here.
+pub(crate) struct External {
+    index: usize,
+    pub(crate) metric: String,
+    pub(crate) target: Target,
+    /// Whether the HPA is answered from the last poll.
+    pub(crate) cached: bool,
+    trigger: Mutex<Arc<dyn Trigger>>,
+}
+
+/// The built triggers of an object, built now where they are not kept.
+pub(crate) async fn of(
+    shared: &Shared,
+    key: &Key,
+    object: &ScaledObject,
+) -> Result<Arc<Scalers>, String> {
+    let kept = shared.state().scalers.get(key).cloned();
+    if let Some(kept) = kept
+        && kept.generation == object.metadata.generation
+        && kept.uid == object.metadata.uid
+    {
+        return Ok(kept);
+    }
+    shared.drop_scalers(key);
+    if object.spec.modifiers().is_some() {
+        let text = "scalingModifiers are not supported yet by Rheostat: remove \
+                    spec.advanced.scalingModifiers, or use one trigger whose query combines the \
+                    metrics";
+        failed(shared, object, text).await;
+        return Err(text.to_owned());
+    }
+    let mut built = Scalers {
+        generation: object.metadata.generation,
+        uid: object.metadata.uid.clone(),
+        external: Vec::new(),
+        resources: 0,
+        specs: Vec::new(),
+    };
+    let workload = target::find(shared, object).await.ok();
+    for (index, entry) in object.spec.triggers.iter().enumerate() {
+        if resource::is_resource(entry) {
+            match resource::parse(entry) {
+                Ok(spec) => built.specs.push(spec),
+                Err(error) => {
+                    failed(shared, object, &error.to_string()).await;
+                    return Err(error.to_string());
+                }
+            }
+            built.resources += 1;
+        } else {
+            let trigger = build(shared, object, entry, index, workload.as_deref()).await?;
+            let spec = trigger.spec();
+            built.specs.push(MetricSpec::External {
+                name: spec.metric_name.clone(),
+                metric_type: spec.metric_type.as_str().to_owned(),
+                target: spec.target_quantity().to_string(),
+            });
+            built.external.push(External {
+                index,
+                metric: spec.metric_name.clone(),
+                target: match spec.metric_type {
+                    MetricType::AverageValue => Target::Average(spec.target),
+                    _ => Target::Value(spec.target),
+                },
+                cached: entry.use_cached_metrics,
+                trigger: Mutex::new(Arc::clone(&trigger)),
+            });
+        }
+        started(shared, object, &entry.trigger_type).await;
+    }
+    let built = Arc::new(built);
+    shared
+        .state()
+        .scalers
+        .insert(key.clone(), Arc::clone(&built));
+    Ok(built)
+}
+
+async fn build(
+    shared: &Shared,
+    object: &ScaledObject,
+    entry: &ScaleTrigger,
+    index: usize,
+    workload: Option<&Value>,
+) -> Result<Arc<dyn Trigger>, String> {
+    let resolved = auth::resolve(shared, object, entry.authentication_ref.as_ref(), workload).await;
+    let container = &object.spec.scale_target_ref.env_source_container_name;
+    let input = triggers::Input {
+        metadata: entry.metadata.clone(),
+        resolved_env: env::of_target(shared, object, workload, container).await,
+        auth_params: resolved.params,
+        pod_identity: resolved.identity,
+        metric_type: Some(entry.metric_type.clone()).filter(|text| !text.is_empty()),
+        trigger_index: index,
+        http_timeout: None,
+    };
+    match triggers::build(&entry.trigger_type, &input, &shared.triggers) {
+        Ok(trigger) => Ok(Arc::from(trigger)),
+        Err(error) => {
+            failed(shared, object, &error.to_string()).await;
+            Err(error.to_string())
+        }
+    }
+}
+
+/// Reads one trigger; a failure is retried once on a freshly built trigger,
+/// since its credentials may have changed.
+pub(crate) async fn read(
+    shared: &Shared,
+    object: &ScaledObject,
+    external: &External,
+) -> MetricRead {
+    let trigger = {
+        let held = external
+            .trigger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&held)
+    };
+    let mut outcome = trigger.read().await.map_err(|error| error.to_string());
+    if outcome.is_err()
+        && let Some(entry) = object.spec.triggers.get(external.index)
+    {
+        let workload = target::find(shared, object).await.ok();
+        match build(shared, object, entry, external.index, workload.as_deref()).await {
+            Ok(fresh) => {
+                started(shared, object, &entry.trigger_type).await;
+                outcome = fresh.read().await.map_err(|error| error.to_string());
+                *external
+                    .trigger
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = fresh;
+            }
+            Err(error) => outcome = Err(error),
+        }
+    }
+    let read = match outcome {
+        // KEDA lets no negative value out.
+        Ok(reading) => {
+            let value = reading.quantity().as_f64();
+            Read::Value {
+                value: value.max(0.0),
+                active: reading.active,
+            }
+        }
+        Err(error) => Read::Failed(error),
+    };
+    MetricRead {
+        metric: external.metric.clone(),
+        target: external.target,
+        read,
+    }
+}
+
+async fn started(shared: &Shared, object: &ScaledObject, trigger_type: &str) {
+    let note = format!("Scaler {trigger_type} is built");
+    let event = Event::looped("Normal", "KEDAScalersStarted", note);
+    shared.record(object, &event).await;
+}
+
+async fn failed(shared: &Shared, object: &ScaledObject, error: &str) {
+    let event = Event::looped("Warning", "KEDAScalerFailed", error);
+    shared.record(object, &event).await;
+}
