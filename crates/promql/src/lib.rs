@@ -5,5 +5,6 @@ pub mod http;
 pub mod labels;
 pub mod number;
 pub mod parser;
+pub mod promqltest;
 pub mod source;
 pub mod store;
