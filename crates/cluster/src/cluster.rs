@@ -556,7 +556,6 @@ impl Cluster {
     pub(crate) fn after_write(&self, row: &Resource, written: Arc<Value>) -> Arc<Value> {
         match &*row.name {
             "namespaces" => admission::furnish_namespace(self, &written),
-            "events" => self.note_event(&written),
             "customresourcedefinitions.apiextensions.k8s.io" => {
                 return crate::crd::after_write(self, written);
             }

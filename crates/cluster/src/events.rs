@@ -1,9 +1,8 @@
-//! Events: written by controllers in the old or the new style, counted when they repeat, gone
-//! after an hour.
+//! Events: written by controllers in the old or the new style, counted when they repeat.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -95,9 +94,6 @@ pub fn reference(object: &Value) -> Value {
     Value::Object(out)
 }
 
-/// Seconds that an event is kept after it was last written.
-const KEPT: i64 = 3600;
-
 /// What is known of events written before.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
@@ -105,10 +101,6 @@ pub(crate) struct Recorder {
     seen: BTreeMap<String, Key>,
     /// The way back.
     identities: BTreeMap<Key, String>,
-    /// When each event was last written.
-    written: BTreeMap<Key, Timestamp>,
-    /// Writes in order of time; only the newest of an event counts.
-    due: VecDeque<(Timestamp, Key)>,
     last_stamp: i128,
 }
 
@@ -119,31 +111,18 @@ impl Recorder {
         self.last_stamp
     }
 
-    fn wrote(&mut self, key: Key, now: Timestamp) {
-        self.written.insert(key.clone(), now);
-        self.due.push_back((now, key));
-    }
-
-    /// The next event that was last written before `limit`.
-    fn expired(&mut self, limit: Timestamp) -> Option<Key> {
-        while self.due.front().is_some_and(|(at, _)| *at < limit) {
-            let (at, key) = self.due.pop_front()?;
-            if self.written.get(&key) == Some(&at) {
-                self.written.remove(&key);
-                if let Some(identity) = self.identities.remove(&key) {
-                    self.seen.remove(&identity);
-                }
-                return Some(key);
-            }
+    /// An event is gone; the next one like it is a new one.
+    pub(crate) fn forget(&mut self, event: &Value) {
+        let key = (value::namespace(event).to_owned(), value::name(event).to_owned());
+        if let Some(identity) = self.identities.remove(&key) {
+            self.seen.remove(&identity);
         }
-        None
     }
 }
 
 impl Cluster {
     /// Writes an event, or counts it up where the same one was written before.
     pub fn event(&self, event: EventRecord) {
-        self.expire_events();
         let now = self.now();
         let regarding = reference(&event.regarding);
         let key = identity(&regarding, &event);
@@ -168,27 +147,6 @@ impl Cluster {
                 r.seen.insert(key.clone(), (ns.clone(), name.clone()));
                 r.identities.insert((ns, name), key);
             });
-        }
-    }
-
-    /// Notes when an event was written, so that it goes an hour later.
-    pub(crate) fn note_event(&self, event: &Value) {
-        let now = self.now();
-        let key = (
-            value::namespace(event).to_owned(),
-            value::name(event).to_owned(),
-        );
-        self.with_recorder(|r| r.wrote(key, now));
-    }
-
-    /// Removes events that were last written an hour ago.
-    pub(crate) fn expire_events(&self) {
-        let Ok(limit) = self.now().checked_sub(KEPT.seconds()) else {
-            return;
-        };
-        while let Some((ns, name)) = self.with_recorder(|r| r.expired(limit)) {
-            // It may have been deleted by hand.
-            let _ = self.delete("events", &ns, &name, crate::DeleteOptions::default());
         }
     }
 }

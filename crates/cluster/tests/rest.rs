@@ -470,7 +470,7 @@ async fn collections_are_deleted_by_selector() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_have_two_views_and_an_hour_to_live() {
+async fn events_have_two_views_and_are_counted() {
     let cluster = cluster();
     let (_, made) = call(&cluster, "POST", PODS, pod("p")).await;
     for _ in 0..3 {
@@ -503,9 +503,6 @@ async fn events_have_two_views_and_an_hour_to_live() {
         cluster.get("events", "default", "e").unwrap()["message"],
         "hello"
     );
-    tokio::time::advance(std::time::Duration::from_secs(3601)).await;
-    let (_, later) = call(&cluster, "GET", path, Value::Null).await;
-    assert_eq!(later["items"], json!([]));
 }
 
 #[tokio::test(start_paused = true)]

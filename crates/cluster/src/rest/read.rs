@@ -80,9 +80,6 @@ pub(crate) async fn list(call: &Call<'_>, target: &Target) -> Result<Response<Bo
     let wanted = form(call.header("accept"))?;
     let filter = Filter::of(call, target)?;
     wait_for_version(call).await?;
-    if &*target.endpoint.row.name == "events" {
-        call.cluster.expire_events();
-    }
     let page = page(call, target, &filter)?;
     let mut meta = Map::new();
     meta.insert(

@@ -238,7 +238,7 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     };
     let mut new = Value::clone(&old);
     set_replicas(row, &endpoint.version, &mut new, replicas)?;
-    let options = options(call, target, "scale")?;
+    let options = options(call, "scale")?;
     let written = call
         .cluster
         .update_row(row, &old, new, &options)

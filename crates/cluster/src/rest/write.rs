@@ -17,7 +17,6 @@ use crate::{Body, hooks, value, views};
 /// The options of a write, from query and headers.
 pub(crate) fn options(
     call: &Call<'_>,
-    target: &Target,
     subresource: &'static str,
 ) -> Result<WriteOptions, Status> {
     Ok(WriteOptions {
@@ -138,7 +137,7 @@ pub(crate) fn create(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     place(target, &mut object)?;
     let written = call
         .cluster
-        .create_row(row, object, &options(call, target, "")?)
+        .create_row(row, object, &options(call, "")?)
         .map_err(|s| rename(s, target))?;
     warnings.extend(written.warnings);
     let response = show(call, target, 201, &written.object, wanted);
@@ -193,7 +192,7 @@ fn put(
     new: Value,
     subresource: &'static str,
 ) -> Result<Written, Status> {
-    let options = options(call, target, subresource)?;
+    let options = options(call, subresource)?;
     call.cluster
         .update_row(&target.endpoint.row, old, new, &options)
         .map_err(|s| rename(s, target))
@@ -213,7 +212,7 @@ pub(crate) fn finalize(call: &Call<'_>, target: &Target) -> Result<Response<Body
     value::map_mut(&mut kept, &["spec"]).insert("finalizers".to_owned(), finalizers);
     let options = WriteOptions {
         internal: true,
-        ..options(call, target, "")?
+        ..options(call, "")?
     };
     let written = call
         .cluster
