@@ -1,1 +1,13 @@
 //! The node-pool controller and its providers.
+//!
+//! It watches pods and nodes, asks `decide::nodes` what to do and does it on a
+//! [`Provider`]. No rule about pools lives here.
+
+mod cluster;
+mod controller;
+mod events;
+mod provider;
+mod status;
+
+pub use controller::{Options, run};
+pub use provider::{Provider, ProviderError};

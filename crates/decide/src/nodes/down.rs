@@ -16,6 +16,9 @@ use super::world::{World, usable};
 use super::{CANDIDATE_TAINT, LEAVING_TAINT};
 use crate::fit::{NodeInfo, PodInfo};
 
+/// How long a taint may take to be seen.
+const UNSEEN: Duration = Duration::from_secs(15);
+
 /// A node that might go.
 struct Candidate<'a> {
     pool: &'a PoolView,
@@ -57,6 +60,13 @@ pub(super) fn handle(
             if node.taints.iter().any(|t| t.key == LEAVING_TAINT) {
                 explain(plan, NodeOutcome::Leaving);
                 leave(settings, pool, node, now, plan);
+                continue;
+            }
+            // The taint was asked for a moment ago and is not seen yet.
+            let asked = plan.state.leaving.get(&instance.name).map(|l| l.since);
+            if asked.is_some_and(|at| elapsed(at, now) < UNSEEN) {
+                explain(plan, NodeOutcome::Leaving);
+                plan.wake_at(asked.map(|at| after(at, UNSEEN)));
                 continue;
             }
             plan.state.leaving.remove(&instance.name);

@@ -212,6 +212,13 @@ impl State {
             .insert(group.to_owned(), Backoff { until, step });
     }
 
+    /// The cloud has refused to remove a node: it is asked again next time.
+    pub fn not_removed(&mut self, node: &str) {
+        if let Some(leaving) = self.leaving.get_mut(node) {
+            leaving.removed = false;
+        }
+    }
+
     /// Whether a pool is left alone at the moment.
     pub fn backs_off(&self, group: &str, now: Timestamp) -> bool {
         self.backoffs.get(group).is_some_and(|b| b.until > now)

@@ -1,0 +1,240 @@
+//! The loop: observe, plan, execute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use decide::fit::PodKey;
+use decide::nodes::{self, Event, Observed, Plan, Settings, State, TaintChange};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, ApiResource, DynamicObject, EvictParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::cluster::ClusterView;
+use crate::events::Recorder;
+use crate::provider::Provider;
+use crate::status::Status;
+
+/// How the controller runs.
+#[derive(Clone)]
+pub struct Options {
+    /// Times and limits of the planner.
+    pub settings: Settings,
+    /// Wait after a change, so that what comes together is planned together.
+    pub settle: Duration,
+    /// Wait after the cloud has not answered.
+    pub retry: Duration,
+    /// Called with each plan that does or tells something.
+    pub on_plan: Option<Arc<dyn Fn(&Plan) + Send + Sync>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            settle: Duration::from_millis(200),
+            retry: Duration::from_secs(10),
+            on_plan: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("settings", &self.settings)
+            .field("settle", &self.settle)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs the controller; never returns.
+pub async fn run(
+    client: kube::Client,
+    clock: Clock,
+    provider: Arc<dyn Provider>,
+    options: Options,
+) {
+    let mut view = ClusterView::new(&client);
+    while !view.is_complete() {
+        view.next().await;
+    }
+    let mut controller = Controller {
+        recorder: Recorder::new(client.clone(), clock),
+        status: Status::new(client.clone(), clock),
+        client,
+        clock,
+        provider: provider.clone(),
+        options,
+        state: State::default(),
+    };
+    loop {
+        let wake = controller.round(&mut view).await;
+        let wait = until(clock, wake);
+        let mut timer = std::pin::pin!(sleep(wait));
+        let mut changed = std::pin::pin!(provider.changed());
+        loop {
+            tokio::select! {
+                biased;
+                relevant = view.next() => if relevant { break },
+                () = &mut changed => break,
+                () = &mut timer => break,
+            }
+        }
+        // What belongs together, such as the pods of one scaling, comes within moments.
+        let mut settled = std::pin::pin!(tokio::time::sleep(controller.options.settle));
+        loop {
+            tokio::select! {
+                biased;
+                _ = view.next() => {}
+                () = &mut settled => break,
+            }
+        }
+    }
+}
+
+/// Time from now until `at`, `None` for never.
+fn until(clock: Clock, at: Option<Timestamp>) -> Option<Duration> {
+    at.map(|at| Duration::try_from(at.duration_since(clock.now())).unwrap_or(Duration::ZERO))
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Controller {
+    client: kube::Client,
+    clock: Clock,
+    provider: Arc<dyn Provider>,
+    options: Options,
+    recorder: Recorder,
+    status: Status,
+    state: State,
+}
+
+impl Controller {
+    /// Plans and executes once; returns when to look again.
+    async fn round(&mut self, view: &mut ClusterView) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let soon = now
+            .checked_add(self.options.retry)
+            .unwrap_or(Timestamp::MAX);
+        let pools = match self.provider.pools().await {
+            Ok(pools) => pools,
+            Err(error) => {
+                tracing::warn!(%error, "the cloud did not tell its pools, trying again");
+                return Some(soon);
+            }
+        };
+        let seen = Observed {
+            pools,
+            cluster: std::mem::take(&mut view.snapshot),
+            pending: view.pending.values().cloned().collect(),
+            plans: Vec::new(),
+        };
+        let plan = nodes::plan(&self.options.settings, &seen, &self.state, now);
+        self.state = plan.state.clone();
+        if let Some(report) = &self.options.on_plan
+            && !plan.is_idle()
+        {
+            report(&plan);
+        }
+        let again = self.execute(&plan, view).await;
+        self.status.write(&seen.pools, &seen.cluster, &plan).await;
+        view.snapshot = seen.cluster;
+        match (again, plan.wake) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Does what was planned; when the cloud refused something, the time to plan again.
+    async fn execute(&mut self, plan: &Plan, view: &ClusterView) -> Option<Timestamp> {
+        let mut again = None;
+        self.tell(&plan.events, view).await;
+        for order in &plan.orders {
+            self.tell(&order.before, view).await;
+            match self.provider.resize(&order.group, order.to).await {
+                Ok(()) => self.tell(&order.accepted, view).await,
+                Err(error) => {
+                    // At once, since another pool may step in.
+                    again = Some(self.clock.now());
+                    let refused = Event::refused(order, &error.0);
+                    self.tell(&[refused], view).await;
+                    let now = self.clock.now();
+                    self.state.failed(&self.options.settings, &order.group, now);
+                }
+            }
+        }
+        for change in &plan.taints {
+            if let Err(error) = self.taint(change).await {
+                tracing::warn!(%error, node = change.node, "changing a taint failed");
+            }
+        }
+        for key in &plan.evictions {
+            if let Err(error) = self.evict(key).await {
+                tracing::warn!(%error, pod = %key, "evicting a pod failed");
+            }
+        }
+        for removal in &plan.removals {
+            match self.provider.remove(&removal.group, &removal.node).await {
+                Ok(()) => self.tell(&removal.accepted, view).await,
+                Err(error) => {
+                    let told = Event::not_removed(&removal.node, &error.0);
+                    self.tell(&[told], view).await;
+                    self.state.not_removed(&removal.node);
+                    let later = self.clock.now().checked_add(self.options.retry);
+                    again = again.or(later.ok());
+                }
+            }
+        }
+        again
+    }
+
+    async fn tell(&mut self, events: &[Event], view: &ClusterView) {
+        for event in events {
+            self.recorder.tell(event, &view.uids).await;
+        }
+    }
+
+    /// Reads the node's taints as they are now and writes them changed; the
+    /// version makes sure that nobody else's change is lost.
+    async fn taint(&self, change: &TaintChange) -> Result<(), kube::Error> {
+        let resource = ApiResource::erase::<Node>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let Some(node) = api.get_opt(&change.node).await? else {
+            return Ok(());
+        };
+        let mut taints: Vec<Value> = node.data["spec"]["taints"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        taints.retain(|t| t["key"] != change.key);
+        if let Some(value) = &change.value {
+            taints.push(json!({"key": change.key, "value": value, "effect": change.effect}));
+        }
+        let taints = if taints.is_empty() {
+            Value::Null
+        } else {
+            json!(taints)
+        };
+        let patch = json!({
+            "metadata": {"resourceVersion": node.metadata.resource_version},
+            "spec": {"taints": taints},
+        });
+        api.patch(&change.node, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
+        Ok(())
+    }
+
+    async fn evict(&self, key: &PodKey) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        api.evict(&key.name, &EvictParams::default()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Writes events, counting up those that repeat.
+
+use std::collections::BTreeMap;
+
+use clock::Clock;
+use decide::nodes::{Event, Target};
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::status::{CONFIG_MAP, NAMESPACE};
+
+const COMPONENT: &str = "cluster-autoscaler";
+/// An event that was last written so long ago has been removed by the server.
+const KEPT: i64 = 3600;
+
+type Identity = (String, String, &'static str, String);
+
+/// Where an event was written, how often and when last.
+struct Written {
+    namespace: String,
+    name: String,
+    count: u64,
+    last: Timestamp,
+}
+
+/// Writes events to the API.
+pub(crate) struct Recorder {
+    client: kube::Client,
+    clock: Clock,
+    written: BTreeMap<Identity, Written>,
+    last_stamp: i128,
+}
+
+impl Recorder {
+    pub fn new(client: kube::Client, clock: Clock) -> Self {
+        Self {
+            client,
+            clock,
+            written: BTreeMap::new(),
+            last_stamp: 0,
+        }
+    }
+
+    fn api(&self, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Event>(&());
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    /// Writes an event; a failure is logged and nothing more, as events are news, not state.
+    pub async fn tell(&mut self, event: &Event, node_uids: &BTreeMap<String, String>) {
+        let object = match &event.target {
+            Target::Pod(key, uid) => json!({
+                "apiVersion": "v1", "kind": "Pod", "namespace": *key.namespace,
+                "name": *key.name, "uid": uid,
+            }),
+            Target::Node(name) => json!({
+                "apiVersion": "v1", "kind": "Node", "name": name,
+                "uid": node_uids.get(name).map_or("", String::as_str),
+            }),
+            Target::Status => json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "namespace": NAMESPACE,
+                "name": CONFIG_MAP,
+            }),
+        };
+        if let Err(error) = self.write(event, &object).await {
+            tracing::warn!(%error, reason = event.reason, "writing an event failed");
+        }
+    }
+
+    async fn write(&mut self, event: &Event, object: &Value) -> Result<(), kube::Error> {
+        let now = self.clock.now();
+        self.written
+            .retain(|_, w| now.as_second() - w.last.as_second() < KEPT);
+        let text = |field: &str| object[field].as_str().unwrap_or("").to_owned();
+        let key = (
+            format!("{}/{}", text("kind"), text("namespace")),
+            format!("{}/{}", text("name"), text("uid")),
+            event.reason,
+            event.message.clone(),
+        );
+        let seconds = seconds(now);
+        if let Some(known) = self.written.get(&key) {
+            let patch = json!({"count": known.count + 1, "lastTimestamp": seconds});
+            let api = self.api(&known.namespace);
+            let params = PatchParams::default();
+            if api
+                .patch(&known.name, &params, &Patch::Merge(&patch))
+                .await
+                .is_ok()
+            {
+                if let Some(known) = self.written.get_mut(&key) {
+                    known.count += 1;
+                    known.last = now;
+                }
+                return Ok(());
+            }
+        }
+        let namespace = match object["namespace"].as_str() {
+            Some(namespace) => namespace.to_owned(),
+            None => "default".to_owned(),
+        };
+        // Names carry a number that grows with time and is never used twice.
+        self.last_stamp = now.as_nanosecond().max(self.last_stamp + 1);
+        let name = format!("{}.{:x}", text("name"), self.last_stamp);
+        let body = json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": object,
+            "type": if event.warning { "Warning" } else { "Normal" },
+            "reason": event.reason, "message": event.message,
+            "source": {"component": COMPONENT}, "reportingComponent": COMPONENT,
+            "reportingInstance": "", "eventTime": null,
+            "firstTimestamp": seconds, "lastTimestamp": seconds, "count": 1,
+        });
+        let body: DynamicObject = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+        self.api(&namespace)
+            .create(&PostParams::default(), &body)
+            .await?;
+        self.written.insert(
+            key,
+            Written {
+                namespace,
+                name,
+                count: 1,
+                last: now,
+            },
+        );
+        Ok(())
+    }
+}
+
+/// A time as objects carry it.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
+}
