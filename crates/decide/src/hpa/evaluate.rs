@@ -1,6 +1,6 @@
 //! One evaluation of an HPA from its reading to its decision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::selector::Selector;
 use jiff::Timestamp;
@@ -139,10 +139,37 @@ struct Work {
     over: bool,
 }
 
+/// The parts of an input that outlive the reading of pods and metrics.
+fn without_readings(input: &HpaInput) -> HpaInput {
+    HpaInput {
+        namespace: input.namespace.clone(),
+        name: input.name.clone(),
+        generation: input.generation,
+        spec: input.spec.clone(),
+        status: input.status.clone(),
+        scale: input.scale.clone(),
+        metrics: BTreeMap::new(),
+        pods: Vec::new(),
+        others: Vec::new(),
+        config: input.config.clone(),
+    }
+}
+
+/// Whether an evaluation looks at pods: for every metric but averages of
+/// External and Object ones, and wherever another HPA might have a hand on
+/// the same pods.
+pub fn needs_pods(input: &HpaInput) -> bool {
+    let averages = |m: &MetricSpec| {
+        let source = m.external.as_ref().or(m.object.as_ref());
+        source.is_some_and(|s| s.target.average_value.is_some())
+    };
+    !input.others.is_empty() || !input.spec.metrics.iter().all(averages)
+}
+
 /// Evaluates an HPA. Total and pure.
 pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluation {
     let mut work = Work {
-        input: input.clone(),
+        input: without_readings(input),
         status: input.status.clone(),
         memory: memory.clone(),
         events: Vec::new(),
@@ -154,7 +181,7 @@ pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluat
         now,
         over: false,
     };
-    match work.run() {
+    match work.run(input) {
         Ok(next) => Evaluation {
             scale_to: (next.desired != next.current).then_some(next.desired),
             work,
@@ -167,9 +194,9 @@ pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluat
             work.over = true;
             Evaluation {
                 scale_to: None,
+                current: work.explanation.current,
                 work,
                 error: Some(error),
-                current: 0,
                 reason: String::new(),
                 metrics: Value::Null,
             }
@@ -260,7 +287,7 @@ impl Work {
         }
     }
 
-    fn run(&mut self) -> Result<Next, String> {
+    fn run(&mut self, input: &HpaInput) -> Result<Next, String> {
         let (current, running, selector) = self.scale()?;
         self.set(
             ABLE,
@@ -299,7 +326,8 @@ impl Work {
                 self.step("Bounds", current, bound, reason);
             }
             Course::Metrics => {
-                let asked = self.ask_metrics(current, running, &selector, &mut next.metrics);
+                let asked =
+                    self.ask_metrics(input, (current, running, &selector), &mut next.metrics);
                 let asked = asked.map_err(|error| self.give_up(current, &next.metrics, error))?;
                 next.error = asked.error;
                 let min = self.input.spec.min();
@@ -353,7 +381,11 @@ impl Work {
 
     /// The selected pods, if the selector is good and no other HPA has a hand
     /// on them.
-    fn selected_pods(&mut self, selector: &str) -> Result<Vec<PodObservation>, String> {
+    fn selected_pods<'a>(
+        &mut self,
+        input: &'a HpaInput,
+        selector: &str,
+    ) -> Result<Vec<&'a PodObservation>, String> {
         if selector.is_empty() {
             let text = "selector is required";
             self.warn("SelectorRequired", text);
@@ -369,13 +401,13 @@ impl Work {
             self.set(ACTIVE, false, "InvalidSelector", text.clone());
             text
         })?;
-        let pods = std::mem::take(&mut self.input.pods);
-        let pods: Vec<_> = pods
-            .into_iter()
+        let pods: Vec<_> = input
+            .pods
+            .iter()
             .filter(|p| parsed.matches(&p.labels))
             .collect();
         let mut rivals: BTreeSet<&str> = BTreeSet::new();
-        for other in &self.input.others {
+        for other in &input.others {
             let theirs = match other.selector.is_empty() {
                 true => None,
                 false => Selector::parse(&other.selector).ok(),
@@ -430,14 +462,11 @@ impl Work {
     /// Evaluates every metric; an error means that nothing may be scaled.
     fn ask_metrics(
         &mut self,
-        current: i32,
-        running: i32,
-        selector: &str,
+        input: &HpaInput,
+        (current, running, selector): (i32, i32, &str),
         statuses: &mut Value,
     ) -> Result<Asked, String> {
-        let pods = self.selected_pods(selector)?;
-        let pods: Vec<&PodObservation> = pods.iter().collect();
-        let input = self.input.clone();
+        let pods = self.selected_pods(input, selector)?;
         let context = Context {
             pods: &pods,
             config: &input.config,
@@ -455,7 +484,7 @@ impl Work {
         let mut faults = 0;
         for (at, spec) in input.spec.metrics.iter().enumerate() {
             let metric = Metric {
-                input: &input,
+                input,
                 context,
                 current,
                 running,

@@ -18,7 +18,7 @@ mod types;
 
 use jiff::Timestamp;
 
-pub use evaluate::{Evaluation, evaluate, wants};
+pub use evaluate::{Evaluation, evaluate, needs_pods, wants};
 pub use input::*;
 pub use types::*;
 
