@@ -129,18 +129,17 @@ impl Builder {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if style == ScalarStyle::Plain && tag.is_none() && text == "<<" {
-                    if let Some(Open {
-                        frame:
-                            Frame::Map {
-                                key: key @ None, ..
-                            },
-                        ..
-                    }) = self.stack.last_mut()
-                    {
-                        *key = Some(Key::Merge);
-                        return Ok(());
-                    }
+                let merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                let top = self.stack.last_mut().map(|open| &mut open.frame);
+                if let (
+                    true,
+                    Some(Frame::Map {
+                        key: key @ None, ..
+                    }),
+                ) = (merge, top)
+                {
+                    *key = Some(Key::Merge);
+                    return Ok(());
                 }
                 let value = scalar(&text, style, tag.as_deref())?;
                 if anchor > 0 {

@@ -1,5 +1,7 @@
 //! Quantities against recordings of Kubernetes' own library.
 
+#![allow(clippy::unwrap_used)]
+
 use api::quantity::{Format, Quantity};
 use serde_json::Value;
 

@@ -1,5 +1,7 @@
 //! Selectors and durations against recordings of Kubernetes' and Go's own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use api::duration::GoDuration;

@@ -1,6 +1,8 @@
 //! The article's walk-through as the HPA sees it on Kubernetes 1.37: one GPU
 //! pod, a queue that grows, 1 -> 4 -> 8 -> 10, and back to 1.
 
+#![allow(clippy::unwrap_used)]
+
 use api::quantity::Quantity;
 use decide::hpa::*;
 use jiff::{SignedDuration, Timestamp};

@@ -1,5 +1,7 @@
 //! What must hold for every HPA, whatever its readings.
 
+#![allow(clippy::unwrap_used)]
+
 use api::quantity::Quantity;
 use decide::hpa::*;
 use jiff::{SignedDuration, Timestamp};

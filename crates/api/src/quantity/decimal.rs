@@ -159,9 +159,8 @@ impl Decimal {
     pub(super) fn canonical_1024(&self) -> (String, i64) {
         let (rounded, _) = self.round_up(0);
         let mut digits = rounded.digits;
-        for _ in 0..rounded.exponent.min(MAX_SPREAD) {
-            digits.push(0);
-        }
+        let zeros = rounded.exponent.clamp(0, MAX_SPREAD) as usize;
+        digits.resize(digits.len() + zeros, 0);
         let mut factors = 0;
         while !digits.is_empty() {
             let mut remainder: u32 = 0;

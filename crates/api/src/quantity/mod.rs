@@ -91,7 +91,11 @@ impl Quantity {
 
     /// The same number in another format.
     pub fn in_format(self, format: Format) -> Quantity {
-        Quantity { amount: self.amount, format, text: None }
+        Quantity {
+            amount: self.amount,
+            format,
+            text: None,
+        }
     }
 
     /// Whether the number is zero.
@@ -356,6 +360,22 @@ impl std::str::FromStr for Quantity {
 
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
+        // Nearly all comparisons end here, without memory being asked for.
+        if let (
+            Amount::Int {
+                value: a,
+                scale: sa,
+            },
+            Amount::Int {
+                value: b,
+                scale: sb,
+            },
+        ) = (&self.amount, &other.amount)
+            && let Some(apart) = sa.checked_sub(*sb).filter(|d| d.abs() <= 18)
+        {
+            let lift = |value: i64, by: i32| i128::from(value) * 10i128.pow(by.max(0) as u32);
+            return lift(*a, apart).cmp(&lift(*b, -apart));
+        }
         self.dec().cmp(&other.dec())
     }
 }
