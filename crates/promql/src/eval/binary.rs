@@ -118,11 +118,8 @@ impl Evaluator<'_> {
         // From here on "many" is the side that may have several elements per match.
         let swap = m.card == Cardinality::OneToMany;
         let (many, one) = if swap { (rhs, lhs) } else { (lhs, rhs) };
-        let (fill_many, fill_one) = if swap {
-            (m.fill_right, m.fill_left)
-        } else {
-            (m.fill_left, m.fill_right)
-        };
+        // Prometheus does not swap the fill values with the sides; neither do we.
+        let (fill_many, fill_one) = (m.fill_left, m.fill_right);
         if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
             return Ok(Vec::new());
         }
@@ -135,7 +132,7 @@ impl Evaluator<'_> {
                     "found duplicate series for the match group {sig} on the {side} hand-side of \
                      the operation: [{}, {}];many-to-many matching not allowed: matching labels \
                      must be unique on one side",
-                    s.labels, one[first].labels
+                    one[first].labels, s.labels
                 )));
             }
         }
@@ -157,7 +154,7 @@ impl Evaluator<'_> {
             // A filtered pair still counts when matches must be unique.
             let labels = result_labels(&x.labels, &y.labels, drops, m);
             if m.card == Cardinality::OneToOne {
-                if keep && !matched.insert(sig.clone()) {
+                if !matched.insert(sig.clone()) {
                     return Err(QueryError::Execution(
                         "multiple matches for labels: many-to-one matching must be explicit \
                          (group_left/group_right)"

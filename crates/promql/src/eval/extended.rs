@@ -71,7 +71,14 @@ impl Evaluator<'_> {
     }
 
     /// A `smoothed` instant selector: the line between the samples around `at`.
-    pub(super) fn smoothed_value(&self, x: &SeriesData, at: i64) -> Option<f64> {
+    pub(super) fn smoothed_value(&self, x: &SeriesData, at: i64) -> Result<Option<f64>> {
+        if x.points.iter().any(|p| is_histogram(p.1)) {
+            return Err(QueryError::Unsupported("smoothed native histograms".into()));
+        }
+        Ok(self.line_at(x, at))
+    }
+
+    fn line_at(&self, x: &SeriesData, at: i64) -> Option<f64> {
         let lookback = self.options.lookback_ms;
         let i = x.points.partition_point(|p| p.0 <= at);
         let before = *x.points.get(i.checked_sub(1)?)?;

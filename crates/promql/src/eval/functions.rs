@@ -1,11 +1,12 @@
 //! Function calls: dispatch, functions of instant vectors and of time.
 
 use super::aggregate::by_value;
+use super::histogram::Wanted;
 use super::labelfns::absent_labels;
 use super::select::newest;
 use super::{Evaluator, QueryError, Result, Sample, Value, no_duplicates, time};
 use crate::labels::Labels;
-use crate::number::{format_general, is_histogram};
+use crate::number::{format_bound, is_histogram};
 use crate::parser::ast::{Edges, Expr, Kind, ValueType};
 use crate::parser::functions::Function;
 
@@ -104,7 +105,15 @@ impl Evaluator<'_> {
             "histogram_quantile" => {
                 let q = self.scalar(&args[0], t)?;
                 let v = self.vector(&args[1], t)?;
-                self.histogram_quantile(&[(q, &args[0], None)], v, &args[1])
+                self.histogram_quantile(
+                    &[Wanted {
+                        q,
+                        at: &args[0],
+                        label: None,
+                    }],
+                    v,
+                    &args[1],
+                )
             }
             "histogram_quantiles" => {
                 let v = self.vector(&args[0], t)?;
@@ -112,7 +121,8 @@ impl Evaluator<'_> {
                 let mut qs = Vec::new();
                 for a in &args[2..] {
                     let q = self.scalar(a, t)?;
-                    qs.push((q, a, Some((label.clone(), format_general(q)))));
+                    let label = Some((label.clone(), format_bound(q)));
+                    qs.push(Wanted { q, at: a, label });
                 }
                 let v = self.histogram_quantile(&qs, v, &args[0])?;
                 no_duplicates(v.iter().map(|s| &s.labels))?;
@@ -202,10 +212,12 @@ impl Evaluator<'_> {
                 };
                 let ms = match name {
                     "timestamp" => x.points[i].0,
-                    _ => match x.starts.as_ref().and_then(|s| s.get(i)) {
-                        Some(0) | None => continue,
-                        Some(st) => *st,
-                    },
+                    _ => x
+                        .starts
+                        .as_ref()
+                        .and_then(|s| s.get(i))
+                        .copied()
+                        .unwrap_or(0),
                 };
                 let labels = x.labels.clone();
                 out.push(Sample {

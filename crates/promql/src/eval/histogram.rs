@@ -12,6 +12,13 @@ struct Bucket {
     count: f64,
 }
 
+/// A quantile to compute: its value, where it is written, and the label that tells it apart.
+pub(super) struct Wanted<'e> {
+    pub(super) q: f64,
+    pub(super) at: &'e Expr,
+    pub(super) label: Option<(String, String)>,
+}
+
 struct Histogram {
     labels: Labels,
     buckets: Vec<Bucket>,
@@ -56,13 +63,13 @@ impl Evaluator<'_> {
 
     pub(super) fn histogram_quantile(
         &mut self,
-        quantiles: &[(f64, &Expr, Option<(String, String)>)],
+        quantiles: &[Wanted<'_>],
         v: Vec<Sample>,
         at: &Expr,
     ) -> Result<Vec<Sample>> {
-        for (q, place, _) in quantiles {
-            if !(0.0..=1.0).contains(q) {
-                self.warn(place, super::aggregate::quantile_warning(*q));
+        for w in quantiles {
+            if !(0.0..=1.0).contains(&w.q) {
+                self.warn(w.at, super::aggregate::quantile_warning(w.q));
             }
         }
         let mut out = Vec::new();
@@ -77,14 +84,14 @@ impl Evaluator<'_> {
                 );
                 self.info_note(at, text);
             }
-            for (q, _, label) in quantiles {
-                let labels = match label {
+            for w in quantiles {
+                let labels = match &w.label {
                     Some((name, value)) => h.labels.with(name, value),
                     None => h.labels.clone(),
                 };
                 out.push(Sample {
                     labels,
-                    v: quantile(*q, &buckets),
+                    v: quantile(w.q, &buckets),
                     drop_name: true,
                 });
             }

@@ -15,7 +15,8 @@ impl Evaluator<'_> {
             let message = format!("invalid regular expression in label_replace(): {pattern}");
             QueryError::Execution(message)
         })?;
-        if dst.is_empty() {
+        // The replacement character stands for bytes that are not UTF-8.
+        if dst.is_empty() || dst.contains('\u{fffd}') {
             let message = "invalid destination label name in label_replace(): ";
             return Err(QueryError::Execution(message.into()));
         }

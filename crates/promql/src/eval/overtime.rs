@@ -204,6 +204,9 @@ impl Evaluator<'_> {
             "stddev_over_time" => variance(values()).sqrt(),
             "mad_over_time" => {
                 let mut v: Vec<f64> = values().collect();
+                if v.iter().any(|x| x.is_nan()) {
+                    return Some(f64::NAN);
+                }
                 let median = quantile(0.5, &mut v);
                 v.iter_mut().for_each(|x| *x = (*x - median).abs());
                 quantile(0.5, &mut v)

@@ -84,14 +84,13 @@ impl Evaluator<'_> {
             self.warn(at, text);
         }
         let mut from = first_t;
-        let mut intervals = (points.len() - 1) as f64;
+        let intervals = (points.len() - 1) as f64;
         if begins_inside {
             result += first;
             from = first_start;
-            intervals += 1.0;
         }
         let sampled = (last_t - from) as f64 / 1e3;
-        let average = sampled / intervals;
+        let average = (last_t - first_t) as f64 / 1e3 / intervals;
         let threshold = average * 1.1;
         let mut to_start = (from - w.start) as f64 / 1e3;
         let mut to_end = (w.end - last_t) as f64 / 1e3;
@@ -104,7 +103,9 @@ impl Evaluator<'_> {
             // A counter cannot have been negative, so it is not followed back below zero.
             to_start = to_start.min(sampled * (first / result));
         }
-        if to_end >= threshold {
+        if intervals == 0.0 {
+            to_end = 0.0;
+        } else if to_end >= threshold {
             to_end = average / 2.0;
         }
         let mut factor = (sampled + to_start + to_end) / sampled;

@@ -100,7 +100,7 @@ impl Evaluator<'_> {
         let mut out = Vec::with_capacity(series.len());
         for x in series.iter() {
             let v = if s.edges == Edges::Smoothed {
-                self.smoothed_value(x, at)
+                self.smoothed_value(x, at)?
             } else {
                 newest(x, at, self.options.lookback_ms).map(|i| x.points[i].1)
             };

@@ -24,12 +24,12 @@ fn expect(e: &Expr, want: ValueType, context: &str) -> Result<(), SyntaxError> {
 }
 
 /// Checks one node whose children have been checked.
-pub(super) fn check(e: &Expr) -> Result<(), SyntaxError> {
+pub(super) fn check(e: &Expr, any_selector: bool) -> Result<(), SyntaxError> {
     let fail = |message: String| Err(SyntaxError::at(e.start, message));
     match &e.kind {
         Kind::Number(_) | Kind::Text(_) | Kind::Paren(_) => Ok(()),
         Kind::Selector(s) => {
-            if s.matchers.iter().all(|m| m.matches("")) {
+            if !any_selector && s.matchers.iter().all(|m| m.matches("")) {
                 return fail("vector selector must contain at least one non-empty matcher".into());
             }
             Ok(())

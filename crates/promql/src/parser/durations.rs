@@ -12,7 +12,12 @@ impl Parser<'_> {
             let message = format!("the query nests deeper than {} levels", super::MAX_DEPTH);
             return Err(SyntaxError::at(self.token().start, message));
         }
-        let mut lhs = self.signed_duration()?;
+        // A sign reaches over `^`, which binds tighter.
+        let mut lhs = if self.take_op("-") {
+            Duration::Neg(Box::new(self.duration(3)?))
+        } else {
+            self.signed_duration()?
+        };
         let mut terms = 0;
         loop {
             let (op, level, right) = match self.peek() {
@@ -39,7 +44,6 @@ impl Parser<'_> {
     /// A duration with an optional sign and no operators, as `offset` takes it.
     pub(super) fn signed_duration(&mut self) -> Parsed<Duration> {
         if self.take_op("-") {
-            // A sign reaches over `^`, which binds tighter.
             let d = self.duration_primary()?;
             return Ok(Duration::Neg(Box::new(d)));
         }

@@ -90,6 +90,8 @@ struct Parser<'a> {
     at: usize,
     nodes: usize,
     nesting: usize,
+    /// Inside the second argument of `info`, whose selector may match everything.
+    any_selector: bool,
 }
 
 type Parsed<T> = Result<T, SyntaxError>;
@@ -102,6 +104,7 @@ impl<'a> Parser<'a> {
             at: 0,
             nodes: 0,
             nesting: 0,
+            any_selector: false,
         })
     }
 
@@ -231,7 +234,7 @@ impl<'a> Parser<'a> {
             id: self.nodes - 1,
             depth,
         };
-        check::check(&e)?;
+        check::check(&e, self.any_selector)?;
         Ok(e)
     }
 
@@ -382,7 +385,10 @@ impl<'a> Parser<'a> {
         let mut args = Vec::new();
         if !self.take_op(")") {
             loop {
-                args.push(self.expr(0)?);
+                self.any_selector = func.name == "info" && args.len() == 1;
+                let arg = self.expr(0);
+                self.any_selector = false;
+                args.push(arg?);
                 if self.take_op(")") {
                     break;
                 }

@@ -78,8 +78,7 @@ impl Parser<'_> {
                 }
             }
         }
-        loop {
-            let Some(word) = self.keyword() else { break };
+        while let Some(word) = self.keyword() {
             if !matches!(word.as_str(), "fill" | "fill_left" | "fill_right") || !call(self) {
                 break;
             }

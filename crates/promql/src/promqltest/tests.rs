@@ -3,7 +3,7 @@
 use super::*;
 
 /// Cases that passed when last looked at; the number only ever rises.
-const COMMITTED: usize = 0;
+const COMMITTED: usize = 1516;
 
 #[test]
 fn a_small_file_is_judged_case_by_case() {
