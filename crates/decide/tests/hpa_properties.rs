@@ -99,17 +99,17 @@ proptest! {
         let mut now = start();
         for gap in gaps {
             let decision = reconcile(&input, &memory, now);
-            if let ScaleObservation::Found { spec_replicas, .. } = &mut input.scale {
-                if let Some(to) = decision.scale_to {
-                    prop_assert!(to != *spec_replicas);
-                    // Beyond 2^30 replicas the original's own doubling overflows.
-                    if *spec_replicas < 1 << 30 {
-                        // A rate limit may hold a count above the upper or below the
-                        // lower bound only while it is there already.
-                        prop_assert!(to >= min.min(*spec_replicas) && to <= max.max(*spec_replicas));
-                    }
-                    *spec_replicas = to.max(0);
+            if let (ScaleObservation::Found { spec_replicas, .. }, Some(to)) =
+                (&mut input.scale, decision.scale_to)
+            {
+                prop_assert!(to != *spec_replicas);
+                // Beyond 2^30 replicas the original's own doubling overflows.
+                if *spec_replicas < 1 << 30 {
+                    // A rate limit may hold a count outside the bounds only while it
+                    // is there already.
+                    prop_assert!(to >= min.min(*spec_replicas) && to <= max.max(*spec_replicas));
                 }
+                *spec_replicas = to.max(0);
             }
             prop_assert_eq!(decision.explanation.desired, decision.scale_to.unwrap_or(
                 decision.explanation.current));

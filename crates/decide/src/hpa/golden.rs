@@ -4,40 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use api::golden::Report;
 use api::quantity::Quantity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::*;
 
-/// How a file of recordings fared.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Cases in which everything was the same.
-    pub passed: usize,
-    /// Cases read.
-    pub total: usize,
-    /// For each other case its id and what differs.
-    pub failures: Vec<(String, String)>,
-}
-
 /// Runs every case of a file.
 pub fn run(text: &str) -> Result<Report, serde_json::Error> {
-    let mut lines = text.lines();
-    let header: Value = serde_json::from_str(lines.next().unwrap_or("{}"))?;
-    let mut report = Report::default();
-    for line in lines.filter(|l| !l.trim().is_empty()) {
-        let case: Value = serde_json::from_str(line)?;
-        report.total += 1;
-        let wrong = run_case(&case, &header);
-        if wrong.is_empty() {
-            report.passed += 1;
-        } else {
-            let id = format!("{} {}", text_of(&case["id"]), text_of(&case["family"]));
-            report.failures.push((id, wrong.join("; ")));
-        }
-    }
-    Ok(report)
+    api::golden::run(text, run_case)
 }
 
 fn text_of(value: &Value) -> String {

@@ -1,11 +1,8 @@
-//! Quantities against recordings of Kubernetes' own library.
+//! Cases of `quantity/1`.
 
-#![allow(clippy::unwrap_used)]
-
-use api::quantity::{Format, Quantity};
 use serde_json::Value;
 
-const CASES: &str = include_str!("golden/quantity.jsonl");
+use crate::quantity::{Format, Quantity};
 
 fn format_of(name: &str) -> Format {
     match name {
@@ -15,7 +12,8 @@ fn format_of(name: &str) -> Format {
     }
 }
 
-fn check(case: &Value) -> Vec<String> {
+/// What differs in one case.
+pub(super) fn check(case: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut same = |what: &str, got: String, want: String| {
         if got != want {
@@ -33,7 +31,7 @@ fn check(case: &Value) -> Vec<String> {
             format_of(case["inFormat"].as_str().unwrap_or("")),
         )),
         Some("json") => {
-            let raw = case["in"].as_str().unwrap();
+            let raw = case["in"].as_str().unwrap_or("");
             // The original does not read escapes; ours does, and a whole
             // document has been read by then.
             if raw.contains('\\') {
@@ -42,7 +40,7 @@ fn check(case: &Value) -> Vec<String> {
             let value: Value = serde_json::from_str(raw).unwrap_or(Value::String(raw.to_owned()));
             Quantity::from_json(&value)
         }
-        _ => Quantity::parse(case["in"].as_str().unwrap()),
+        _ => Quantity::parse(case["in"].as_str().unwrap_or("")),
     };
     let quantity = match quantity {
         Ok(quantity) => quantity,
@@ -89,7 +87,7 @@ fn check(case: &Value) -> Vec<String> {
     if out["jsonRoundTrip"].is_string() && case["kind"] == "parse" {
         same(
             "json",
-            serde_json::to_string(&quantity).unwrap(),
+            serde_json::to_string(&quantity).unwrap_or_default(),
             text("jsonRoundTrip"),
         );
     }
@@ -107,7 +105,7 @@ fn check(case: &Value) -> Vec<String> {
         );
     }
     if let Some(other) = case["other"].as_str() {
-        let other = Quantity::parse(other).unwrap();
+        let other = Quantity::parse(other).unwrap_or_default();
         same("cmp", (quantity.cmp(&other) as i64).to_string(), int("cmp"));
         if out["sum"].is_string() {
             same("sum", quantity.add(&other).to_string(), text("sum"));
@@ -121,27 +119,4 @@ fn check(case: &Value) -> Vec<String> {
         }
     }
     wrong
-}
-
-#[test]
-fn quantities_are_those_of_kubernetes() {
-    let (mut passed, mut total) = (0, 0);
-    for line in CASES.lines().skip(1) {
-        let case: Value = serde_json::from_str(line).unwrap();
-        total += 1;
-        let wrong = check(&case);
-        if wrong.is_empty() {
-            passed += 1;
-        } else {
-            println!(
-                "{} {} {}: {}",
-                case["id"],
-                case["kind"],
-                case["in"],
-                wrong.join("; ")
-            );
-        }
-    }
-    println!("quantity {passed}/{total}");
-    assert!(passed >= total, "{passed} of {total}");
 }
