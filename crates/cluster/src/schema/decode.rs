@@ -221,9 +221,16 @@ impl Walk {
     }
 
     fn mismatch(&self, owner: &Type, v: &Value, wanted: &str) -> String {
+        let found = match v {
+            // Go shows the number only where a number was wanted.
+            Value::Number(n) if wanted.starts_with("int") || wanted == "float64" => {
+                format!("number {n}")
+            }
+            v => go_value(v).to_owned(),
+        };
         format!(
             "json: cannot unmarshal {} into Go struct field {}.{} of type {wanted}",
-            go_value(v),
+            found,
             owner.go_name(),
             self.fields
         )
@@ -420,14 +427,14 @@ pub(crate) fn is_empty(field: &Field, v: &Value) -> bool {
     }
 }
 
-fn go_value(v: &Value) -> String {
+fn go_value(v: &Value) -> &'static str {
     match v {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "bool".into(),
-        Value::Number(n) => format!("number {n}"),
-        Value::String(_) => "string".into(),
-        Value::Array(_) => "array".into(),
-        Value::Object(_) => "object".into(),
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

@@ -222,7 +222,7 @@ fn volume_defaults(volume: &mut Object) {
             continue;
         };
         set(source, "defaultMode", 420);
-        let mut field_refs = |holder: &mut Object| {
+        let field_refs = |holder: &mut Object| {
             for item in list(holder, "items") {
                 if let Some(r) = existing(item, "fieldRef") {
                     set_text(r, "apiVersion", "v1");

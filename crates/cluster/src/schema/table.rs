@@ -131,11 +131,6 @@ impl Table {
         &self.types[index as usize]
     }
 
-    /// All types, in the order of their names.
-    pub fn types(&self) -> &[Type] {
-        &self.types
-    }
-
     pub fn index(&self, name: &str) -> Option<u32> {
         self.types
             .binary_search_by(|t| t.name.cmp(name))
@@ -337,8 +332,8 @@ mod tests {
     #[test]
     fn types_and_fields_are_sorted_for_binary_search() {
         let table = Table::get();
-        assert!(table.types().is_sorted_by_key(|t| t.name));
-        for t in table.types() {
+        assert!(table.types.is_sorted_by_key(|t| t.name));
+        for t in &table.types {
             assert!(t.fields.is_sorted_by_key(|f| f.name), "{}", t.name);
         }
         assert!(table.kinds.is_sorted_by_key(|k| k.0));

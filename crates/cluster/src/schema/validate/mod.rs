@@ -1,5 +1,11 @@
 //! Field errors as Kubernetes words them, and the validation of built-in kinds.
 
+mod autoscaler;
+mod core;
+mod meta;
+mod pod;
+mod workload;
+
 use super::Gvk;
 use serde_json::Value;
 use std::fmt;
@@ -197,6 +203,86 @@ pub fn aggregate(errors: &[FieldError]) -> String {
 }
 
 /// Validates a built-in object after defaulting; `old` is there on updates.
-pub fn validate(_gvk: Gvk<'_>, _new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-    Vec::new()
+pub fn validate(gvk: Gvk<'_>, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut out = Vec::new();
+    let (group, version, kind) = gvk;
+    meta::object(meta::name_rule(group, kind), new, old, &mut out);
+    match (group, kind) {
+        ("", "Pod") => pod::pod(new, old, &mut out),
+        ("", "Service") => core::service(new, old, &mut out),
+        ("", "ConfigMap" | "Secret") => core::data(kind, new, old, &mut out),
+        ("", "Node") => core::node(new, &mut out),
+        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
+            workload::app(kind, new, old, &mut out);
+        }
+        ("batch", "Job") => workload::job(new, old, &mut out),
+        ("batch", "CronJob") => workload::cron_job(new, &mut out),
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            autoscaler::autoscaler(version, new, old, &mut out);
+        }
+        ("autoscaling", "Scale") => {
+            at_least(&new["spec"]["replicas"], "spec.replicas", 0, &mut out);
+        }
+        ("policy", "PodDisruptionBudget") => core::disruption_budget(new, &mut out),
+        ("scheduling.k8s.io", "PriorityClass") => core::priority_class(new, old, &mut out),
+        ("coordination.k8s.io", "Lease") => core::lease(new, &mut out),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            core::role_binding(new, old, &mut out);
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => core::crd(new, &mut out),
+        _ => {}
+    }
+    out
 }
+
+/// The metadata of a custom resource.
+pub(crate) fn custom_metadata(object: &Value, out: &mut Vec<FieldError>) {
+    meta::object(meta::NameRule::Subdomain, object, None, out);
+}
+
+/// `path.key`.
+fn child(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// A number with a lower bound, where it is set.
+fn at_least(value: &Value, path: &str, min: i64, out: &mut Vec<FieldError>) {
+    if let Some(n) = value.as_i64().filter(|n| *n < min) {
+        let detail = format!("must be greater than or equal to {min}");
+        out.push(FieldError::invalid(path, n, detail));
+    }
+}
+
+/// A value that may not change once it is there.
+fn immutable(new: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+    if let Some(old) = old
+        && new != old
+    {
+        out.push(FieldError::invalid(path, new.clone(), "field is immutable"));
+    }
+}
+
+/// One of several words.
+fn one_of(value: &Value, path: &str, allowed: &[&str], out: &mut Vec<FieldError>) {
+    match value.as_str() {
+        None | Some("") => out.push(FieldError::required(path, "")),
+        Some(v) if !allowed.contains(&v) => out.push(FieldError::not_supported(path, v, allowed)),
+        Some(_) => {}
+    }
+}
+
+/// The elements of a list with their paths.
+fn items<'v>(list: &'v Value, path: &str) -> impl Iterator<Item = (String, &'v Value)> {
+    let path = path.to_owned();
+    let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter()
+        .enumerate()
+        .map(move |(i, v)| (format!("{path}[{i}]"), v))
+}
+
+#[cfg(test)]
+mod tests;
