@@ -10,109 +10,13 @@ use super::calculator::{Context, Tolerances};
 use super::input::*;
 use super::metrics::{Metric, failed_status};
 use super::normalize::{self, DESIRED_WITHIN_RANGE, Limited, Rules};
-use super::types::{HpaStatus, MetricSpec};
+use super::plan::{Course, course, scaled_to_zero};
+use super::types::HpaStatus;
 
 const ABLE: &str = "AbleToScale";
 const ACTIVE: &str = "ScalingActive";
 const LIMITED: &str = "ScalingLimited";
-const TO_ZERO: &str = "ScaledToZero";
-
-/// Which way an evaluation goes, before any metric is read.
-enum Course {
-    /// The target stands at zero and is left alone.
-    Paused,
-    /// Outside the bounds: straight to the bound.
-    Bound(i32, &'static str),
-    /// By metrics.
-    Metrics,
-}
-
-fn scaled_to_zero(input: &HpaInput) -> bool {
-    input.config.scale_to_zero
-        && input
-            .status
-            .condition(TO_ZERO)
-            .is_some_and(|c| c.status == "True")
-}
-
-fn course(input: &HpaInput, current: i32) -> Course {
-    let (min, max) = (input.spec.min(), input.spec.max_replicas);
-    if current == 0 {
-        let asleep = scaled_to_zero(input);
-        return match asleep && (min != 0 || input.spec.has_object_or_external()) {
-            true => Course::Metrics,
-            false => Course::Paused,
-        };
-    }
-    if current > max {
-        Course::Bound(max, "Current number of replicas above Spec.MaxReplicas")
-    } else if current < min {
-        Course::Bound(min, "Current number of replicas below Spec.MinReplicas")
-    } else {
-        Course::Metrics
-    }
-}
-
-/// What to read before an evaluation; empty where the evaluation will not look
-/// at metrics (target paused at zero or outside its bounds, or not read).
-pub fn wants(input: &HpaInput) -> Vec<MetricQuery> {
-    let ScaleObservation::Found {
-        spec_replicas,
-        selector,
-        ..
-    } = &input.scale
-    else {
-        return Vec::new();
-    };
-    if !matches!(course(input, *spec_replicas), Course::Metrics)
-        || selector.is_empty()
-        || Selector::parse(selector).is_err()
-    {
-        return Vec::new();
-    }
-    let query = |(index, spec): (usize, &MetricSpec)| {
-        let pods = selector.clone();
-        let named = |s: &super::types::MetricSource| {
-            (
-                s.metric.name.clone(),
-                selector_text(s.metric.selector.as_ref()),
-            )
-        };
-        let what = match spec.kind.as_str() {
-            "External" => {
-                let (name, selector) = named(spec.external.as_ref()?);
-                MetricWanted::External { name, selector }
-            }
-            "Resource" | "ContainerResource" => MetricWanted::Resource { pods },
-            "Pods" => {
-                let (name, selector) = named(spec.pods.as_ref()?);
-                MetricWanted::Pods {
-                    name,
-                    selector,
-                    pods,
-                }
-            }
-            "Object" => {
-                let source = spec.object.as_ref()?;
-                let (name, selector) = named(source);
-                MetricWanted::Object {
-                    name,
-                    selector,
-                    object: source.described_object.clone(),
-                }
-            }
-            _ => return None,
-        };
-        Some(MetricQuery { index, what })
-    };
-    input
-        .spec
-        .metrics
-        .iter()
-        .enumerate()
-        .filter_map(query)
-        .collect()
-}
+pub(super) const TO_ZERO: &str = "ScaledToZero";
 
 /// An evaluation whose scale write, if any, is still to be made.
 #[derive(Clone, Debug)]
@@ -153,17 +57,6 @@ fn without_readings(input: &HpaInput) -> HpaInput {
         others: Vec::new(),
         config: input.config.clone(),
     }
-}
-
-/// Whether an evaluation looks at pods: for every metric but averages of
-/// External and Object ones, and wherever another HPA might have a hand on
-/// the same pods.
-pub fn needs_pods(input: &HpaInput) -> bool {
-    let averages = |m: &MetricSpec| {
-        let source = m.external.as_ref().or(m.object.as_ref());
-        source.is_some_and(|s| s.target.average_value.is_some())
-    };
-    !input.others.is_empty() || !input.spec.metrics.iter().all(averages)
 }
 
 /// Evaluates an HPA. Total and pure.

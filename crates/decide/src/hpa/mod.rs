@@ -14,12 +14,14 @@ pub mod golden;
 mod input;
 mod metrics;
 mod normalize;
+mod plan;
 mod types;
 
 use jiff::Timestamp;
 
-pub use evaluate::{Evaluation, evaluate, needs_pods, wants};
+pub use evaluate::{Evaluation, evaluate};
 pub use input::*;
+pub use plan::{needs_pods, wants};
 pub use types::*;
 
 /// How often a scale write is tried in all when the API answers Conflict; the
