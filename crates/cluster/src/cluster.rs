@@ -9,7 +9,6 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::admission;
 use crate::body::Body;
 use crate::events::Recorder;
 use crate::resource::{Registry, Resource};
@@ -17,6 +16,7 @@ use crate::service::ClientService;
 use crate::status::Status;
 use crate::store::{Changes, Key, Store};
 use crate::value::{self, set_meta};
+use crate::{admission, bootstrap};
 
 /// How a cluster is made.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ impl Cluster {
                 recorder: Mutex::new(Recorder::default()),
             }),
         };
-        admission::bootstrap(&cluster);
+        bootstrap::bootstrap(&cluster);
         cluster
     }
 
@@ -342,7 +342,7 @@ impl Cluster {
         lock(&self.inner.hooks)
             .mounts
             .insert((group.to_owned(), version.to_owned()), handler);
-        admission::register_mount(self, group, version);
+        bootstrap::register_mount(self, group, version);
     }
 
     pub(crate) fn mounted(&self, group: &str, version: &str) -> Option<MountFn> {
@@ -555,7 +555,7 @@ impl Cluster {
     /// What the server itself does once something was written.
     pub(crate) fn after_write(&self, row: &Resource, written: Arc<Value>) -> Arc<Value> {
         match &*row.name {
-            "namespaces" => admission::furnish_namespace(self, &written),
+            "namespaces" => bootstrap::furnish_namespace(self, &written),
             "customresourcedefinitions.apiextensions.k8s.io" => {
                 return crate::crd::after_write(self, written);
             }

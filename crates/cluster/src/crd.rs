@@ -286,7 +286,7 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
         }
     });
     let (group, version) = (row.group.clone(), row.version.clone());
-    crate::admission::register_local(cluster, &group, &version);
+    crate::bootstrap::register_local(cluster, &group, &version);
     accepted.unwrap_or(crd)
 }
 

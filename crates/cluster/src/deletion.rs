@@ -187,7 +187,7 @@ impl Cluster {
                 return Ok((old.clone(), true));
             }
             let gone = self.commit_removal(row, old, new)?;
-            self.after_removal(row, &gone);
+            self.after_removal(row);
             return Ok((gone, true));
         }
         let before = value::integer(old, &["metadata", "deletionGracePeriodSeconds"]);
@@ -221,10 +221,7 @@ impl Cluster {
         Ok((object, false))
     }
 
-    fn after_removal(&self, row: &Resource, gone: &Value) {
-        if &*row.name == "events" {
-            self.with_recorder(|r| r.forget(gone));
-        }
+    fn after_removal(&self, row: &Resource) {
         if row.custom.is_some() {
             crate::crd::after_removal(self, row);
         } else if &*row.name == "customresourcedefinitions.apiextensions.k8s.io" {

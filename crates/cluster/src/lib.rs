@@ -7,6 +7,7 @@
 
 mod admission;
 mod body;
+mod bootstrap;
 mod cluster;
 pub mod controllers;
 pub mod crd;

@@ -116,6 +116,25 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
+/// /openapi/v2: an empty document, so that clients that fall back to it find no kind in it
+/// instead of failing.
+pub(crate) fn empty_v2(call: &Call<'_>) -> Response<Body> {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    if call.header("accept").contains("proto-openapi.spec.v2") {
+        // swagger (1), info (2: title 1, version 2), paths (8).
+        let mut body = b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.37.2".to_vec();
+        body.extend_from_slice(b"\x42\x00");
+        return answer::raw(200, PROTOBUF, body);
+    }
+    answer::json(
+        200,
+        &json!({
+            "swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.37.2"},
+            "paths": {}, "definitions": {},
+        }),
+    )
+}
+
 /// The least that kubectl needs: one PATCH for each kind, with its content types.
 fn bare(endpoints: &[&Endpoint]) -> Value {
     let mut paths = serde_json::Map::new();

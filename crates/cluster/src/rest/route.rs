@@ -36,6 +36,7 @@ pub(crate) async fn dispatch(call: &Call<'_>) -> Result<Response<Body>, Status> 
         ["api"] => Ok(discovery::core(call)),
         ["apis"] => Ok(discovery::groups(call)),
         ["apis", group] => Ok(discovery::group(call, group)),
+        ["openapi", "v2"] => Ok(openapi::empty_v2(call)),
         ["openapi", "v3"] => Ok(openapi::index(call)),
         ["openapi", "v3", rest @ ..] => Ok(openapi::document(call, rest)),
         ["api", "v1", rest @ ..] => object(call, "", "v1", rest).await,
@@ -152,6 +153,9 @@ async fn subresource(
     let row = &target.endpoint.row;
     let head = sub.split('/').next().unwrap_or(sub);
     if !row.has_subresource(head) {
+        if row.custom.is_some() && matches!(head, "status" | "scale") {
+            return Err(Status::not_found(&target.endpoint.name(), target.name()));
+        }
         return Ok(answer::no_such_page());
     }
     match (&call.method, head) {

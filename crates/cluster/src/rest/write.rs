@@ -15,10 +15,7 @@ use crate::status::Status;
 use crate::{Body, hooks, value, views};
 
 /// The options of a write, from query and headers.
-pub(crate) fn options(
-    call: &Call<'_>,
-    subresource: &'static str,
-) -> Result<WriteOptions, Status> {
+pub(crate) fn options(call: &Call<'_>, subresource: &'static str) -> Result<WriteOptions, Status> {
     Ok(WriteOptions {
         dry_run: call.dry_run()?,
         manager: call.manager(),
