@@ -77,6 +77,10 @@ pub fn format_bound(v: f64) -> String {
 
 /// Parses a number the way Go does: decimal, hex, underscores refused, `Inf`/`NaN` in any case.
 pub fn parse_float(s: &str) -> Option<f64> {
+    let plain = |c: u8| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'-' | b'+');
+    if s.bytes().all(plain) {
+        return s.parse().ok();
+    }
     let (neg, body) = match s.as_bytes().first()? {
         b'-' => (true, &s[1..]),
         b'+' => (false, &s[1..]),

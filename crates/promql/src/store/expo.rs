@@ -72,6 +72,16 @@ pub(super) fn read_line(raw: &str) -> Result<Line<'_>, String> {
     }
     let end = series_end(line)?;
     let (series, rest) = line.split_at(end);
+    let (value, t_ms) = read_value(rest)?;
+    Ok(Line::Sample {
+        series: series.trim_end(),
+        value,
+        t_ms,
+    })
+}
+
+/// What follows the series: a value and perhaps a time.
+pub(super) fn read_value(rest: &str) -> Result<(f64, Option<i64>), String> {
     let mut fields = rest.split_ascii_whitespace();
     let value = fields.next().ok_or("a sample without a value")?;
     let value = parse_float(value).ok_or_else(|| format!("{value:?} is not a number"))?;
@@ -85,11 +95,7 @@ pub(super) fn read_line(raw: &str) -> Result<Line<'_>, String> {
     if let Some(extra) = fields.next() {
         return Err(format!("unexpected {extra:?} after the sample"));
     }
-    Ok(Line::Sample {
-        series: series.trim_end(),
-        value,
-        t_ms,
-    })
+    Ok((value, t_ms))
 }
 
 fn read_comment(comment: &str) -> Line<'_> {

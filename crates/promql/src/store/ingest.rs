@@ -1,6 +1,6 @@
 //! Taking in one scrape: target labels, conflicts, staleness, the `up` family of series.
 
-use super::expo::{Line, parse_series, read_line};
+use super::expo::{Line, parse_series, read_line, read_value};
 use super::{AppendError, Inner, ParseError, Store};
 use crate::labels::Labels;
 use crate::number::{format_bound, is_stale, parse_float, stale_nan};
@@ -154,6 +154,16 @@ impl ScrapeCache {
         let mut next = 0;
         for (i, raw) in text.lines().enumerate() {
             let at = |what: String| ParseError { line: i + 1, what };
+            if let Some((value, t_ms)) = self.entries.get(next).and_then(|e| {
+                let rest = raw
+                    .strip_prefix(&*e.series)
+                    .filter(|r| r.starts_with(' '))?;
+                read_value(rest).ok()
+            }) {
+                page.samples.push((Place::Known(next), value, t_ms));
+                next += 1;
+                continue;
+            }
             match read_line(raw).map_err(at)? {
                 Line::Blank => {}
                 Line::Type { name, kind } => {

@@ -25,6 +25,8 @@ pub struct StoreOptions {
     pub retention: Duration,
     /// Most series held at a time; samples of further ones are refused.
     pub max_series: usize,
+    /// Most bytes held by compressed samples; beyond that the oldest ones go first.
+    pub max_bytes: usize,
 }
 
 impl Default for StoreOptions {
@@ -32,6 +34,7 @@ impl Default for StoreOptions {
         Self {
             retention: Duration::from_secs(15 * 86_400),
             max_series: 200_000,
+            max_bytes: 256 << 20,
         }
     }
 }
@@ -98,6 +101,7 @@ struct Inner {
     targets: Vec<Target>,
     newest_t: Option<i64>,
     last_sweep: i64,
+    sealed_bytes: usize,
 }
 
 /// Samples of many series, shared by clones.
@@ -242,7 +246,11 @@ impl Inner {
     fn append_to(&mut self, id: u64, t: i64, v: f64) -> Result<(), AppendError> {
         let retention = i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX);
         let Some(s) = self.get(id) else { return Ok(()) };
-        s.append(t, v, t.saturating_sub(retention))?;
+        let sealed = s.append(t, v)?;
+        self.sealed_bytes += sealed;
+        if sealed > 0 && self.sealed_bytes > self.options.max_bytes {
+            self.shrink(t);
+        }
         if self.newest_t.is_none_or(|n| t > n) {
             self.newest_t = Some(t);
             if t.saturating_sub(self.last_sweep) > (retention / 24).max(60_000) {
@@ -253,13 +261,34 @@ impl Inner {
         Ok(())
     }
 
+    /// Drops the oldest tenth of what is held until a tenth of the limit is free.
+    fn shrink(&mut self, now: i64) {
+        for _ in 0..50 {
+            if self.sealed_bytes <= self.options.max_bytes / 10 * 9 {
+                return;
+            }
+            let oldest = self
+                .series
+                .iter()
+                .flatten()
+                .filter_map(|s| s.oldest_t())
+                .min();
+            let Some(oldest) = oldest.filter(|o| *o < now) else {
+                return;
+            };
+            self.sweep(oldest + ((now - oldest) / 10).max(1_000));
+        }
+    }
+
     /// Forgets samples older than `oldest`, and series left without any.
     fn sweep(&mut self, oldest: i64) {
+        self.sealed_bytes = 0;
         for id in 0..self.series.len() {
             let Some(s) = self.series[id].as_deref_mut() else {
                 continue;
             };
             s.drop_before(oldest);
+            self.sealed_bytes += s.sealed_bytes();
             if s.newest_t().is_some_and(|t| t >= oldest) {
                 continue;
             }

@@ -33,14 +33,15 @@ impl Series {
         self.open.last().map(|p| p.1)
     }
 
-    fn oldest_t(&self) -> Option<i64> {
+    pub(super) fn oldest_t(&self) -> Option<i64> {
         self.sealed
             .front()
             .map(|c| c.min_t)
             .or_else(|| self.open.first().map(|p| p.0))
     }
 
-    pub(super) fn append(&mut self, t: i64, v: f64, oldest: i64) -> Result<(), AppendError> {
+    /// Adds a sample; the answer is the number of bytes newly taken by compressed samples.
+    pub(super) fn append(&mut self, t: i64, v: f64) -> Result<usize, AppendError> {
         if let Some(&(last, value)) = self.open.last() {
             if t < last {
                 return Err(AppendError::OutOfOrder);
@@ -48,21 +49,24 @@ impl Series {
             if t == last {
                 let same = value.to_bits() == v.to_bits();
                 return if same {
-                    Ok(())
+                    Ok(0)
                 } else {
                     Err(AppendError::Duplicate)
                 };
             }
         }
+        let mut sealed = 0;
         if self.open.len() >= CHUNK_SAMPLES {
             // The newest sample stays open, so that the order check always finds it there.
             let keep = self.open.len() - 1;
-            self.sealed.extend(Chunk::seal(&self.open[..keep]));
+            if let Some(chunk) = Chunk::seal(&self.open[..keep]) {
+                sealed = chunk.size();
+                self.sealed.push_back(chunk);
+            }
             self.open.drain(..keep);
-            self.drop_before(oldest);
         }
         self.open.push((t, v));
-        Ok(())
+        Ok(sealed)
     }
 
     pub(super) fn drop_before(&mut self, oldest: i64) {
@@ -111,7 +115,11 @@ impl Series {
         self.open.len() + self.sealed.iter().map(Chunk::count).sum::<usize>()
     }
 
+    pub(super) fn sealed_bytes(&self) -> usize {
+        self.sealed.iter().map(Chunk::size).sum()
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.open.capacity() * 16 + self.sealed.iter().map(Chunk::size).sum::<usize>()
+        self.open.capacity() * 16 + self.sealed_bytes()
     }
 }

@@ -133,6 +133,24 @@ fn old_samples_and_series_are_forgotten() {
 }
 
 #[test]
+fn the_oldest_samples_go_when_memory_is_short() {
+    let store = Store::new(StoreOptions {
+        max_bytes: 100_000,
+        ..StoreOptions::default()
+    });
+    let l = Labels::from_pairs([("__name__", "a")]);
+    for i in 0..100_000i64 {
+        store
+            .append(&l, i * 5_000, (i * 7_919 % 1_013) as f64)
+            .unwrap();
+    }
+    assert!(store.stats().sample_bytes < 105_000, "{:?}", store.stats());
+    let a = &read(&store, "a")[0].points;
+    assert_eq!(a.last().unwrap().0, 99_999 * 5_000);
+    assert!(a.len() > 10_000 && a[0].0 > 0, "{}", a.len());
+}
+
+#[test]
 fn reads_by_time_cross_chunks() {
     let store = Store::default();
     let l = Labels::from_pairs([("__name__", "a")]);
