@@ -1,5 +1,6 @@
 //! The loop: observe, plan, execute.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
+/// Uids of nodes by name.
+type Uids = BTreeMap<String, String>;
+
 struct Controller {
     client: kube::Client,
     clock: Clock,
@@ -144,7 +148,7 @@ impl Controller {
         {
             report(&plan);
         }
-        let again = self.execute(&plan, view).await;
+        let again = self.execute(&plan, &view.uids).await;
         self.status.write(&seen.pools, &seen.cluster, &plan).await;
         view.snapshot = seen.cluster;
         match (again, plan.wake) {
@@ -154,18 +158,18 @@ impl Controller {
     }
 
     /// Does what was planned; when the cloud refused something, the time to plan again.
-    async fn execute(&mut self, plan: &Plan, view: &ClusterView) -> Option<Timestamp> {
+    async fn execute(&mut self, plan: &Plan, uids: &Uids) -> Option<Timestamp> {
         let mut again = None;
-        self.tell(&plan.events, view).await;
+        self.tell(&plan.events, uids).await;
         for order in &plan.orders {
-            self.tell(&order.before, view).await;
+            self.tell(&order.before, uids).await;
             match self.provider.resize(&order.group, order.to).await {
-                Ok(()) => self.tell(&order.accepted, view).await,
+                Ok(()) => self.tell(&order.accepted, uids).await,
                 Err(error) => {
                     // At once, since another pool may step in.
                     again = Some(self.clock.now());
                     let refused = Event::refused(order, &error.0);
-                    self.tell(&[refused], view).await;
+                    self.tell(&[refused], uids).await;
                     let now = self.clock.now();
                     self.state.failed(&self.options.settings, &order.group, now);
                 }
@@ -183,10 +187,10 @@ impl Controller {
         }
         for removal in &plan.removals {
             match self.provider.remove(&removal.group, &removal.node).await {
-                Ok(()) => self.tell(&removal.accepted, view).await,
+                Ok(()) => self.tell(&removal.accepted, uids).await,
                 Err(error) => {
                     let told = Event::not_removed(&removal.node, &error.0);
-                    self.tell(&[told], view).await;
+                    self.tell(&[told], uids).await;
                     self.state.not_removed(&removal.node);
                     let later = self.clock.now().checked_add(self.options.retry);
                     again = again.or(later.ok());
@@ -196,9 +200,9 @@ impl Controller {
         again
     }
 
-    async fn tell(&mut self, events: &[Event], view: &ClusterView) {
+    async fn tell(&mut self, events: &[Event], uids: &Uids) {
         for event in events {
-            self.recorder.tell(event, &view.uids).await;
+            self.recorder.tell(event, uids).await;
         }
     }
 
