@@ -47,3 +47,127 @@ fn costs_are_bounded() {
     );
     assert!(e.unwrap_err().to_string().contains("evaluation steps"));
 }
+
+#[test]
+fn the_deepest_accepted_query_runs() {
+    let deep = "-(".repeat(90) + "gpu" + &")".repeat(90);
+    let options = EvalOptions::default();
+    assert!(instant(&store(), &deep, 595_000, &options).is_ok());
+    let long = "gpu".to_owned() + &" + gpu".repeat(190);
+    assert!(instant(&store(), &long, 595_000, &options).is_ok());
+}
+
+#[test]
+fn times_at_the_edge_of_the_calendar_do_no_harm() {
+    let options = EvalOptions::default();
+    for q in [
+        "gpu @ 9e12",
+        "rate(gpu[285616y] @ 9e12)",
+        "sum_over_time(gpu[1d:1h] @ -9e12)",
+        "gpu offset 1e12",
+        "predict_linear(gpu[10m], 1e300)",
+        "day_of_year(vector(1e300))",
+    ] {
+        let _ = instant(&store(), q, 595_000, &options);
+        let span = Span {
+            start: 0,
+            end: 9_000_000_000_000,
+            step: 3_000_000_000_000,
+        };
+        let _ = range(&store(), q, span, &options);
+    }
+}
+
+/// Words that make up queries, right and wrong.
+const WORDS: &[&str] = &[
+    "gpu",
+    "{pod=\"a\"}",
+    "{pod=~\".*\"}",
+    "[5m]",
+    "[1m:10s]",
+    "[5m:]",
+    "(",
+    ")",
+    "(",
+    ")",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "^",
+    "==",
+    "bool",
+    ">",
+    "and",
+    "or",
+    "unless",
+    "on(pod)",
+    "ignoring(pod)",
+    "group_left",
+    "by (pod)",
+    "without ()",
+    "sum",
+    "avg",
+    "topk(1,",
+    "quantile(0.5,",
+    "rate(",
+    "count_values(\"x\",",
+    "label_replace(",
+    "\"$1\"",
+    ",",
+    "0",
+    "1e300",
+    "NaN",
+    "offset 1m",
+    "@ 100",
+    "@ end()",
+    "vector(",
+    "scalar(",
+    "histogram_quantile(",
+    "deriv(",
+    "absent(",
+    "max_over_time(",
+    "1h",
+    "step()",
+    "anchored",
+    "smoothed",
+    "info(",
+    "fill(0)",
+    "atan2",
+    "'",
+    "`",
+    "#",
+    ":",
+    "\u{e9}",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_query_does_harm(picks in proptest::collection::vec(0..WORDS.len(), 1..14)) {
+        let words: Vec<&str> = picks.iter().map(|i| WORDS[*i]).collect();
+        let options = EvalOptions { max_work: 100_000, ..EvalOptions::default() };
+        let mut query = words.join(" ");
+        // Closing what is open lets more of the queries through to evaluation.
+        let open = query.matches('(').count().saturating_sub(query.matches(')').count());
+        query += &")".repeat(open);
+        let store = store();
+        let _ = instant(&store, &query, 595_000, &options);
+        let _ = range(&store, &query, Span { start: 0, end: 600_000, step: 200_000 }, &options);
+    }
+
+    #[test]
+    fn no_text_breaks_the_parser(text in "\\PC{0,60}") {
+        let _ = crate::parser::parse(&text);
+    }
+
+    #[test]
+    fn no_page_breaks_ingestion(page in "([a-z]{1,3}|[{}\",= \\\\0-9.e\n#]|TYPE |le=\"1\"){0,40}") {
+        let store = Store::default();
+        let mut cache = crate::store::ScrapeCache::new();
+        store.ingest(&page, &[], 1_000, &mut cache);
+        store.ingest(&page, &[], 2_000, &mut cache);
+    }
+}

@@ -183,7 +183,7 @@ impl Parser<'_> {
                     }
                 };
                 let ms = if negative { -v } else { v } * 1e3;
-                if !ms.is_finite() || ms.abs() >= i64::MAX as f64 {
+                if !ms.is_finite() || ms.abs() > 1e16 {
                     let message = format!("timestamp out of bounds for @ modifier: {v}");
                     return Err(SyntaxError::at(start, message));
                 }

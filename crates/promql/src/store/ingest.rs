@@ -6,6 +6,9 @@ use crate::labels::Labels;
 use crate::number::{format_bound, is_stale, parse_float, stale_nan};
 use std::collections::{BTreeMap, HashMap};
 
+/// How far a page's own timestamps may be ahead of its scrape.
+const MOST_AHEAD_MS: i64 = 600_000;
+
 /// What one scrape did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrapeSummary {
@@ -284,7 +287,8 @@ impl ScrapeCache {
             let e = &mut self.entries[at];
             e.seen = round;
             e.timed = own_t.is_some();
-            if inner.append_to(e.id, own_t.unwrap_or(t), value).is_err() {
+            let ahead = own_t.is_some_and(|own| own > t.saturating_add(MOST_AHEAD_MS));
+            if ahead || inner.append_to(e.id, own_t.unwrap_or(t), value).is_err() {
                 sum.refused += 1;
             }
         }

@@ -48,6 +48,9 @@ pub enum AppendError {
     /// A second, different value for a time.
     #[error("duplicate sample for timestamp")]
     Duplicate,
+    /// Further from the epoch than any clock shows, or well ahead of the scrape.
+    #[error("timestamp out of bounds")]
+    OutOfBounds,
     /// The store holds as many series as it may.
     #[error("the store holds its limit of {0} series")]
     TooManySeries(usize),
@@ -118,6 +121,9 @@ pub struct StoreStats {
     /// Bytes held by samples, compressed and not.
     pub sample_bytes: usize,
 }
+
+/// About 285,000 years either way: keeps arithmetic on times far from overflow.
+const FURTHEST_MS: u64 = 9_000_000_000_000_000;
 
 const METADATA_LIMIT: usize = 20_000;
 
@@ -244,6 +250,9 @@ impl Inner {
     }
 
     fn append_to(&mut self, id: u64, t: i64, v: f64) -> Result<(), AppendError> {
+        if t.unsigned_abs() > FURTHEST_MS {
+            return Err(AppendError::OutOfBounds);
+        }
         let retention = i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX);
         let Some(s) = self.get(id) else { return Ok(()) };
         let sealed = s.append(t, v)?;
