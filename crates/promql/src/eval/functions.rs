@@ -74,7 +74,7 @@ impl Evaluator<'_> {
             "timestamp" | "start_timestamp" => self.timestamps(func.name, &args[0], t),
             "sort" | "sort_desc" => {
                 let mut v = self.vector(&args[0], t)?;
-                if self.sort_is_pointless(e, func.name) {
+                if self.sort_is_pointless(e) {
                     return Ok(v);
                 }
                 v.retain(|s| !is_histogram(s.v));
@@ -83,7 +83,7 @@ impl Evaluator<'_> {
             }
             "sort_by_label" | "sort_by_label_desc" => {
                 let mut v = self.vector(&args[0], t)?;
-                if self.sort_is_pointless(e, func.name) {
+                if self.sort_is_pointless(e) {
                     return Ok(v);
                 }
                 let mut names = Vec::new();
@@ -173,7 +173,7 @@ impl Evaluator<'_> {
             },
             name => match math(name) {
                 Some(f) => self.map(&args[0], t, f),
-                None => self.range_call(e, func, args, t),
+                None => self.range_call(func, args, t),
             },
         }
     }
@@ -189,7 +189,7 @@ impl Evaluator<'_> {
         Ok(v)
     }
 
-    fn sort_is_pointless(&mut self, e: &Expr, _name: &str) -> bool {
+    fn sort_is_pointless(&mut self, e: &Expr) -> bool {
         let range = self.span.step > 0;
         if range {
             let text = "sort is ineffective for range queries since results are always ordered \

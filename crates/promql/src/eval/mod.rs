@@ -149,7 +149,6 @@ pub fn range(
     let mut out: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
     let mut t = span.start;
     while t <= span.end {
-        let before = ev.held;
         match ev.eval(&expr, t)? {
             Value::Scalar(v) => out.entry(Labels::empty()).or_default().push((t, v)),
             Value::Text(_) => {}
@@ -165,7 +164,6 @@ pub fn range(
             }
         }
         ev.hold(0)?;
-        ev.held = ev.held.max(before);
         if span.step <= 0 {
             break;
         }

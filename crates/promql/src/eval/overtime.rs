@@ -36,7 +36,6 @@ fn mixed(name: &str) -> Mixed {
 impl Evaluator<'_> {
     pub(super) fn range_call(
         &mut self,
-        e: &Expr,
         func: &Function,
         args: &[Expr],
         t: i64,
@@ -108,7 +107,6 @@ impl Evaluator<'_> {
             }
             Ok(())
         })?;
-        let _ = e;
         Ok(out)
     }
 
@@ -130,6 +128,8 @@ impl Evaluator<'_> {
             }
             return Ok(!all);
         }
+        let counts_changes = matches!(name, "changes" | "resets");
+        let sums = matches!(name, "sum_over_time" | "avg_over_time");
         let mut looked_at = s.points;
         if matches!(name, "irate" | "idelta") {
             looked_at = &s.points[s.points.len().saturating_sub(2)..];
@@ -137,11 +137,11 @@ impl Evaluator<'_> {
                 return Ok(true);
             }
         }
-        let single = looked_at.len() < 2 && !matches!(name, "sum_over_time" | "avg_over_time");
-        if single && !matches!(name, "changes" | "resets") {
+        if looked_at.len() < 2 && !sums && !counts_changes {
+            // Too short for a result of any kind.
             return Ok(false);
         }
-        if looked_at.iter().all(|p| is_histogram(p.1)) || matches!(name, "changes" | "resets") {
+        if looked_at.iter().all(|p| is_histogram(p.1)) || counts_changes {
             return Err(QueryError::Unsupported(format!(
                 "{name}() of native histograms"
             )));

@@ -35,9 +35,7 @@ pub(super) fn check(e: &Expr, any_selector: bool) -> Result<(), SyntaxError> {
             Ok(())
         }
         Kind::Subquery { expr, .. } => match expr.value_type() {
-            ValueType::Vector | ValueType::Scalar if expr.value_type() == ValueType::Vector => {
-                Ok(())
-            }
+            ValueType::Vector => Ok(()),
             other => fail(format!(
                 "subquery is only allowed on instant vector, got {} instead",
                 other.describe()
