@@ -5,6 +5,7 @@
 //! refusal, so that a thousand waiting replicas cost little more than one.
 
 mod queue;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use crate::value;
 use crate::{Change, ChangeKind, Cluster, DeleteOptions, EventRecord, EventSource};
 use queue::Queue;
+use upkeep::Missing;
 
 const NAME: &str = "default-scheduler";
 /// Pods handled before other tasks get a turn.
@@ -40,7 +42,12 @@ pub async fn run(cluster: Cluster) {
             }
             continue;
         }
-        let overdue = scheduler.queue.overdue_at();
+        let overdue = scheduler
+            .queue
+            .overdue_at()
+            .into_iter()
+            .chain(scheduler.missing.due())
+            .min();
         let timer = async {
             match overdue {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -50,7 +57,7 @@ pub async fn run(cluster: Cluster) {
         tokio::select! {
             biased;
             change = changes.next() => scheduler.observe(&change),
-            () = timer => scheduler.queue.wake_overdue(Instant::now()),
+            () = timer => scheduler.tick(),
         }
     }
 }
@@ -63,6 +70,7 @@ struct Scheduler {
     refusals: BTreeMap<Arc<str>, Refusal>,
     /// Pods for which others were evicted, and the node they are to get.
     nominated: BTreeMap<PodKey, (Arc<PodInfo>, Arc<str>)>,
+    missing: Missing,
 }
 
 impl Scheduler {
@@ -73,6 +81,7 @@ impl Scheduler {
             queue: Queue::default(),
             refusals: BTreeMap::new(),
             nominated: BTreeMap::new(),
+            missing: Missing::default(),
         }
     }
 
@@ -87,7 +96,7 @@ impl Scheduler {
                 .set_claim(value::namespace(&claim), value::name(&claim), true);
         }
         for node in self.cluster.list("nodes", None) {
-            self.world.set_node(&node);
+            self.see_node(&node);
         }
         for pod in self.cluster.list("pods", None) {
             self.see_pod(&pod);
@@ -99,14 +108,14 @@ impl Scheduler {
         match &*change.resource {
             "" if change.kind == ChangeKind::Lagged => self.relist(),
             "nodes" if gone => {
-                self.world.remove_node(value::name(&change.object));
+                let name = value::name(&change.object);
+                self.world.remove_node(name);
                 self.refusals.clear();
-            }
-            "nodes" => {
-                if self.world.set_node(&change.object) {
-                    self.changed(|_| true);
+                if !self.world.stranded(name).is_empty() {
+                    self.missing.note(name, Instant::now());
                 }
             }
+            "nodes" => self.see_node(&change.object),
             "pods" if gone => {
                 let key = PodInfo::parse(&change.object).key;
                 self.queue.remove(&key);
@@ -128,6 +137,19 @@ impl Scheduler {
         }
     }
 
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.queue.wake_overdue(now);
+        self.missing.give_up(&self.cluster, &self.world, now);
+    }
+
+    fn see_node(&mut self, node: &Value) {
+        upkeep::taint_cordoned(&self.cluster, node);
+        if self.world.set_node(node) {
+            self.changed(|_| true);
+        }
+    }
+
     /// What was refused may be possible now, for the pods that `whom` names.
     fn changed(&mut self, whom: impl Fn(&PodInfo) -> bool) {
         self.refusals.clear();
@@ -142,7 +164,12 @@ impl Scheduler {
             let was = self.world.place_of(&pod.key).cloned();
             let freed = pod.finished && was.is_some();
             let moved = was != pod.node;
-            self.world.set_pod(pod);
+            self.world.set_pod(pod.clone());
+            if let Some(node) = pod.node.as_deref().filter(|n| self.world.node(n).is_none())
+                && !pod.finished
+            {
+                self.missing.note(node, Instant::now());
+            }
             if freed {
                 self.changed(|_| true);
             } else if moved {

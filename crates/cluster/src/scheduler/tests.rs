@@ -186,6 +186,48 @@ async fn an_important_pod_takes_the_place_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cordoned_node_carries_its_taint_and_takes_no_pod() {
+    let cluster = start();
+    node(&cluster, "gpu-0", 1);
+    let cordon = |on: bool| {
+        cluster
+            .modify("nodes", "", "gpu-0", |n| {
+                n["spec"]["unschedulable"] = json!(on)
+            })
+            .unwrap();
+    };
+    let taints = || cluster.get("nodes", "", "gpu-0").unwrap()["spec"]["taints"].to_string();
+    cordon(true);
+    gpu_pod(&cluster, "a");
+    settle().await;
+    assert!(taints().contains("node.kubernetes.io/unschedulable"));
+    assert!(
+        condition(&cluster, "a")
+            .1
+            .contains("1 node(s) were unschedulable")
+    );
+    cordon(false);
+    settle().await;
+    assert!(!taints().contains("node.kubernetes.io/unschedulable"));
+    assert_eq!(place(&cluster, "a"), "gpu-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_vanished_node_are_given_up() {
+    let cluster = start();
+    node(&cluster, "gpu-0", 1);
+    gpu_pod(&cluster, "a");
+    settle().await;
+    cluster
+        .delete("nodes", "", "gpu-0", crate::DeleteOptions::default())
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(39)).await;
+    assert!(cluster.get("pods", "default", "a").is_ok());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(cluster.get("pods", "default", "a").is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn thousands_of_pods_are_spread_over_hundreds_of_nodes() {
     let cluster = start();
     for i in 0..100 {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use api::selector::Requirement;
 use serde_json::Value;
 
-use super::pod::text;
+use super::labels::node_requirement;
 use super::resources::array;
 
 /// One alternative of a required node affinity: all of its parts must hold.
@@ -23,53 +24,23 @@ pub struct Preferred {
     pub term: NodeTerm,
 }
 
-#[derive(Clone, Debug)]
-struct Requirement {
-    key: String,
-    operator: String,
-    values: Vec<String>,
-}
-
-impl Requirement {
-    fn parse(value: &Value) -> Self {
-        Self {
-            key: text(value, "key"),
-            operator: text(value, "operator"),
-            values: array(value, "values")
-                .filter_map(|v| v.as_str().map(str::to_owned))
-                .collect(),
-        }
-    }
-
-    fn holds(&self, found: Option<&str>) -> bool {
-        let number = |t: Option<&str>| t.and_then(|t| t.parse::<i64>().ok());
-        match self.operator.as_str() {
-            "In" => found.is_some_and(|f| self.values.iter().any(|v| v == f)),
-            "NotIn" => !found.is_some_and(|f| self.values.iter().any(|v| v == f)),
-            "Exists" => found.is_some(),
-            "DoesNotExist" => found.is_none(),
-            "Gt" | "Lt" => {
-                let limit = number(self.values.first().map(String::as_str));
-                match (number(found), limit) {
-                    (Some(f), Some(l)) if self.operator == "Gt" => f > l,
-                    (Some(f), Some(l)) => f < l,
-                    _ => false,
-                }
-            }
-            _ => false,
-        }
-    }
-}
-
 impl NodeTerm {
+    /// A term with a part that cannot be read matches nothing.
     fn parse(value: &Value) -> Self {
-        Self {
-            expressions: array(value, "matchExpressions")
-                .map(Requirement::parse)
-                .collect(),
-            fields: array(value, "matchFields")
-                .map(Requirement::parse)
-                .collect(),
+        let read = |field| {
+            array(value, field)
+                .map(node_requirement)
+                .collect::<Option<Vec<_>>>()
+        };
+        match (read("matchExpressions"), read("matchFields")) {
+            (Some(expressions), Some(fields)) => Self {
+                expressions,
+                fields,
+            },
+            _ => Self {
+                expressions: Vec::new(),
+                fields: Vec::new(),
+            },
         }
     }
 
@@ -81,11 +52,11 @@ impl NodeTerm {
         }
         self.expressions
             .iter()
-            .all(|r| r.holds(labels.get(&r.key).map(String::as_str)))
+            .all(|r| r.matches(labels.get(&r.key).map(String::as_str)))
             && self
                 .fields
                 .iter()
-                .all(|r| r.holds((r.key == "metadata.name").then_some(name)))
+                .all(|r| r.matches((r.key == "metadata.name").then_some(name)))
     }
 }
 

@@ -1,74 +1,65 @@
-//! Label selectors over the labels of pods.
+//! Label and node selectors as pods carry them, on the shared selector type.
 
-use std::collections::BTreeMap;
-
+use api::selector::{LabelSelector, Operator, Requirement, Selector};
 use serde_json::Value;
 
-use super::pod::text;
-use super::resources::array;
-
-/// A label selector as constraints and affinities carry it.
-#[derive(Clone, Debug, Default)]
-pub struct LabelSelector {
-    /// `None`: no selector, which matches nothing.
-    parts: Option<Vec<Part>>,
+/// Reads a `metav1.LabelSelector`. An absent one selects nothing; so does one
+/// that is not valid, which the API server lets nobody store.
+pub(super) fn selector(value: &Value) -> Selector {
+    if !value.is_object() {
+        return Selector::nothing();
+    }
+    let parsed: Option<LabelSelector> = serde_json::from_value(value.clone()).ok();
+    parsed
+        .and_then(|s| s.to_selector().ok())
+        .unwrap_or_else(Selector::nothing)
 }
 
-#[derive(Clone, Debug)]
-enum Part {
-    Is(String, String),
-    In(String, Vec<String>),
-    NotIn(String, Vec<String>),
-    Exists(String),
-    Absent(String),
-}
-
-impl LabelSelector {
-    /// Reads a `metav1.LabelSelector`.
-    pub fn parse(selector: &Value) -> Self {
-        if !selector.is_object() {
-            return Self { parts: None };
-        }
-        let mut parts = Vec::new();
-        for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
-            parts.push(Part::Is(
-                key.clone(),
-                value.as_str().unwrap_or("").to_owned(),
-            ));
-        }
-        for expression in array(selector, "matchExpressions") {
-            let key = text(expression, "key");
-            let values = array(expression, "values")
-                .filter_map(|v| v.as_str().map(str::to_owned))
-                .collect();
-            parts.push(match expression["operator"].as_str() {
-                Some("In") => Part::In(key, values),
-                Some("NotIn") => Part::NotIn(key, values),
-                Some("Exists") => Part::Exists(key),
-                _ => Part::Absent(key),
-            });
-        }
-        Self { parts: Some(parts) }
-    }
-
-    /// Also asks for `key=value`.
-    pub fn require(&mut self, key: &str, value: &str) {
-        if let Some(parts) = &mut self.parts {
-            parts.push(Part::Is(key.to_owned(), value.to_owned()));
-        }
-    }
-
-    /// Whether these labels are selected.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let Some(parts) = &self.parts else {
-            return false;
-        };
-        parts.iter().all(|part| match part {
-            Part::Is(key, value) => labels.get(key) == Some(value),
-            Part::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
-            Part::NotIn(key, values) => !labels.get(key).is_some_and(|v| values.contains(v)),
-            Part::Exists(key) => labels.contains_key(key),
-            Part::Absent(key) => !labels.contains_key(key),
+/// A selector that also asks for the pod's own values of `keys` (`matchLabelKeys`).
+pub(super) fn with_own(
+    selector: Selector,
+    keys: &Value,
+    own: &std::collections::BTreeMap<String, String>,
+) -> Selector {
+    let more: Vec<Requirement> = keys
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|key| {
+            let key = key.as_str()?;
+            let value = own.get(key)?;
+            Some(Requirement {
+                key: key.to_owned(),
+                operator: Operator::In,
+                values: vec![value.clone()],
+            })
         })
+        .collect();
+    if more.is_empty() || selector == Selector::nothing() {
+        return selector;
     }
+    let mut all = selector.requirements().to_vec();
+    all.extend(more);
+    Selector::from_requirements(all)
+}
+
+/// Reads a requirement of a node selector term; an unknown operator yields none.
+pub(super) fn node_requirement(value: &Value) -> Option<Requirement> {
+    let operator = match value["operator"].as_str()? {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" => Operator::GreaterThan,
+        "Lt" => Operator::LessThan,
+        _ => return None,
+    };
+    let values = value["values"].as_array().into_iter().flatten();
+    Some(Requirement {
+        key: value["key"].as_str()?.to_owned(),
+        operator,
+        values: values
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect(),
+    })
 }

@@ -11,7 +11,6 @@ mod snapshot;
 mod verdict;
 
 pub use filter::{Check, Reason, Rejection};
-pub use labels::LabelSelector;
 pub use pod::{HostPort, PodInfo, PodKey, PodTerm, Spread, Taint, Toleration};
 pub use resources::{Resources, is_gpu, of_pod};
 pub use score::{best, score};

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::selector::Selector;
 use serde_json::Value;
 
 use super::affinity::{NodeTerm, Preferred, node_terms, preferred_terms};
-use super::labels::LabelSelector;
+use super::labels::{selector, with_own};
 use super::resources::{Resources, array, of_pod};
 
 /// A pod's identity inside the cluster.
@@ -110,7 +111,7 @@ pub struct Spread {
     /// Domains that must exist before the smallest counts.
     pub min_domains: i64,
     /// Which pods are counted.
-    pub selector: LabelSelector,
+    pub selector: Selector,
     /// Whether nodes that the pod's own affinity excludes are left out.
     pub honor_affinity: bool,
     /// Whether nodes with taints that the pod does not tolerate are left out.
@@ -121,7 +122,7 @@ pub struct Spread {
 #[derive(Clone, Debug)]
 pub struct PodTerm {
     /// Which pods are meant.
-    pub selector: LabelSelector,
+    pub selector: Selector,
     /// Namespaces they are looked for in; `None` is every namespace.
     pub namespaces: Option<BTreeSet<String>>,
     /// Label whose value makes two nodes one place.
@@ -360,12 +361,11 @@ fn ports(spec: &Value) -> Vec<HostPort> {
 }
 
 fn spread(constraint: &Value, own: &BTreeMap<String, String>) -> Spread {
-    let mut selector = LabelSelector::parse(&constraint["labelSelector"]);
-    for key in array(constraint, "matchLabelKeys").filter_map(Value::as_str) {
-        if let Some(value) = own.get(key) {
-            selector.require(key, value);
-        }
-    }
+    let selector = with_own(
+        selector(&constraint["labelSelector"]),
+        &constraint["matchLabelKeys"],
+        own,
+    );
     Spread {
         topology_key: text(constraint, "topologyKey"),
         max_skew: constraint["maxSkew"].as_i64().unwrap_or(1),
@@ -395,12 +395,11 @@ fn weighted(
 }
 
 fn pod_term(term: &Value, namespace: &str, own: &BTreeMap<String, String>, weight: i64) -> PodTerm {
-    let mut selector = LabelSelector::parse(&term["labelSelector"]);
-    for key in array(term, "matchLabelKeys").filter_map(Value::as_str) {
-        if let Some(value) = own.get(key) {
-            selector.require(key, value);
-        }
-    }
+    let selector = with_own(
+        selector(&term["labelSelector"]),
+        &term["matchLabelKeys"],
+        own,
+    );
     let mut names: BTreeSet<String> = array(term, "namespaces")
         .filter_map(|n| n.as_str().map(str::to_owned))
         .collect();

@@ -270,6 +270,14 @@ impl Snapshot {
         self.existing == 0
     }
 
+    /// The pods assigned to a node that does not exist.
+    pub fn stranded(&self, node: &str) -> Vec<PodKey> {
+        let lost = self.nodes.get(node).filter(|n| !n.exists);
+        lost.into_iter()
+            .flat_map(|n| n.pods.keys().cloned())
+            .collect()
+    }
+
     /// The node that a pod counts on.
     pub fn place_of(&self, key: &PodKey) -> Option<&Arc<str>> {
         self.placed.get(key)
