@@ -1,5 +1,6 @@
 //! Recordings of a real API server, replayed through the pure functions.
 
+mod custom;
 mod decoding;
 mod owners;
 mod protobuf;

@@ -2,9 +2,12 @@
 
 mod autoscaler;
 mod core;
+mod custom;
 mod meta;
 mod pod;
 mod workload;
+
+pub(crate) use custom::{RULES, custom};
 
 use super::Gvk;
 use serde_json::Value;
@@ -233,11 +236,6 @@ pub fn validate(gvk: Gvk<'_>, new: &Value, old: Option<&Value>) -> Vec<FieldErro
         _ => {}
     }
     out
-}
-
-/// The metadata of a custom resource.
-pub(crate) fn custom_metadata(object: &Value, out: &mut Vec<FieldError>) {
-    meta::object(meta::NameRule::Subdomain, object, None, out);
 }
 
 /// `path.key`.
