@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::keda::{ScaleTrigger, ScaledObject};
 use decide::scale::conditions::Event;
 use decide::scale::fallback::{MetricRead, Read, Target};
-use decide::scale::hpa_spec::MetricSpec;
+use decide::scale::hpa_spec::{self, MetricSpec};
 use decide::scale::resource;
 use serde_json::Value;
 use triggers::{MetricType, Trigger};
@@ -80,7 +80,7 @@ pub(crate) async fn of(
             built.specs.push(MetricSpec::External {
                 name: spec.metric_name.clone(),
                 metric_type: spec.metric_type.as_str().to_owned(),
-                target: spec.target_quantity().to_string(),
+                target: hpa_spec::target_text(spec.target),
             });
             built.external.push(External {
                 index,

@@ -54,6 +54,12 @@ pub struct HpaPlan {
 #[error("{0}")]
 pub struct SpecError(pub String);
 
+/// A trigger's threshold as the HPA gets it: rounded to three decimals.
+pub fn target_text(threshold: f64) -> String {
+    let text = format!("{threshold:.3}");
+    Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
+}
+
 /// The name of a ScaledObject's HPA.
 pub fn hpa_name(object: &ScaledObject) -> String {
     let config = object
@@ -94,7 +100,14 @@ pub fn hpa_for(
                 )));
             }
             MetricSpec::External { name, .. } => external_metric_names.push(name.clone()),
-            MetricSpec::Resource { name, .. } => resource_metric_names.push(name.clone()),
+            MetricSpec::Resource {
+                name,
+                container: None,
+                ..
+            } => {
+                resource_metric_names.push(name.clone());
+            }
+            MetricSpec::Resource { .. } => {}
         }
     }
     let mut composite_scaler_name = String::new();
@@ -205,7 +218,9 @@ fn metric(spec: &MetricSpec, scaled_object: &str) -> Value {
 }
 
 /// The one metric that a formula's target makes.
-fn composite(modifiers: Option<&ScalingModifiers>) -> Result<Option<MetricSpec>, SpecError> {
+pub(super) fn composite(
+    modifiers: Option<&ScalingModifiers>,
+) -> Result<Option<MetricSpec>, SpecError> {
     let Some(modifiers) = modifiers else {
         return Ok(None);
     };

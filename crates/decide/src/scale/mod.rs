@@ -1,5 +1,6 @@
 //! Activation, fallback, pauses, HPA generation and admission: KEDA's rules.
 
+pub mod admission;
 pub mod checks;
 pub mod conditions;
 pub mod fallback;

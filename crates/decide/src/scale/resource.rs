@@ -22,6 +22,12 @@ pub fn parse(trigger: &ScaleTrigger) -> Result<MetricSpec, SpecError> {
             .map(|text| text.trim())
             .filter(|text| !text.is_empty())
     };
+    if given("type").is_some() {
+        return Err(fail(format!(
+            "scaler {name} info: The 'type' setting is DEPRECATED and is removed in v2.18 - Use \
+             'metricType' instead."
+        )));
+    }
     let value = given("value").ok_or_else(|| {
         fail("missing required parameter \"value\" in [triggerMetadata]".to_owned())
     })?;

@@ -189,10 +189,10 @@ pub fn step(object: &ScaledObject, seen: &Observation) -> Decision {
         });
     }
     let unsettled = metrics.iter().any(|m| m.error.is_some());
-    if fallback::is_enabled(spec) {
-        fallback::set_condition(spec, &status.health, &mut status.conditions);
-    } else {
+    if !fallback::is_enabled(spec) {
         conditions::fallback(&mut status.conditions, false);
+    } else if !seen.metrics.is_empty() {
+        fallback::set_condition(spec, &status.health, &mut status.conditions);
     }
     let falls_back = conditions::status_of(&status.conditions, conditions::FALLBACK) == "True";
     if falls_back && fell_back_before != "True" {

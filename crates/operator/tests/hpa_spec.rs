@@ -1,0 +1,144 @@
+//! HPAs that KEDA's own code made of ScaledObjects, and its updates of them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use api::keda::{Gvkr, ScaledObject};
+use api::quantity::Quantity;
+use decide::scale::hpa_spec::{self, HpaPlan, MetricSpec};
+use decide::scale::resource;
+use serde_json::Value;
+
+/// Cases that must come out as recorded, for each family.
+const FLOORS: [(&str, usize); 3] = [("hand", 1), ("random", 1), ("update", 1)];
+
+fn plan(object: &ScaledObject) -> Result<HpaPlan, String> {
+    let mut specs = Vec::new();
+    let env: BTreeMap<String, String> = [("PROM_URL", "http://env-prom:9090"), ("N", "7")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+    for (index, trigger) in object.spec.triggers.iter().enumerate() {
+        if resource::is_resource(trigger) {
+            specs.push(resource::parse(trigger).map_err(|error| error.to_string())?);
+            continue;
+        }
+        let input = triggers::Input {
+            metadata: trigger.metadata.clone(),
+            resolved_env: env.clone(),
+            metric_type: Some(trigger.metric_type.clone()).filter(|text| !text.is_empty()),
+            trigger_index: index,
+            ..triggers::Input::default()
+        };
+        let spec = triggers::parse(&trigger.trigger_type, &input).map_err(|e| e.to_string())?;
+        specs.push(MetricSpec::External {
+            name: spec.metric_name.clone(),
+            metric_type: spec.metric_type.as_str().to_owned(),
+            target: hpa_spec::target_text(spec.target),
+        });
+    }
+    let (group, version, kind) = object.spec.scale_target_ref.gvk();
+    let target = Gvkr {
+        group,
+        version,
+        kind,
+        resource: String::new(),
+    };
+    hpa_spec::hpa_for(object, &specs, &target, "main").map_err(|error| error.to_string())
+}
+
+/// With quantities in the form that the API server stores.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| {
+                let quantity = matches!(key.as_str(), "averageValue" | "value");
+                let text = value.as_str().filter(|_| quantity);
+                let parsed = text.and_then(|text| Quantity::parse(text).ok());
+                let value = parsed.map_or_else(|| canonical(value), |q| q.to_string().into());
+                (key.clone(), value)
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(canonical).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What differs from the recorded outcome.
+fn judge(case: &Value) -> Result<(), String> {
+    let object: ScaledObject = serde_json::from_value(case["scaledObject"].clone())
+        .map_err(|error| format!("unreadable: {error}"))?;
+    let plan = plan(&object);
+    let out = &case["out"];
+    if let Some(updates) = out["updates"].as_u64() {
+        let plan = plan?;
+        let changes = hpa_spec::changes(&plan.hpa, &case["liveHpa"]);
+        let count =
+            u64::from(changes.spec) + u64::from(changes.labels) + u64::from(changes.annotations);
+        return if count == updates {
+            Ok(())
+        } else {
+            Err(format!("{count} not {updates}"))
+        };
+    }
+    match (plan, out["error"].as_str()) {
+        (Err(error), Some(wanted)) if error == wanted => Ok(()),
+        (Err(error), wanted) => Err(format!("error {error:?}, wanted {wanted:?}")),
+        (Ok(_), Some(wanted)) => Err(format!("no error, wanted {wanted:?}")),
+        (Ok(plan), None) => {
+            for field in ["metadata", "spec"] {
+                let (have, want) = (&plan.hpa[field], canonical(&out["hpa"][field]));
+                if *have != want {
+                    return Err(format!("{field}\n    want {want}\n    have {have}"));
+                }
+            }
+            let names = |field: &str| -> Vec<String> {
+                serde_json::from_value(out[field].clone()).unwrap_or_default()
+            };
+            let composite = out["compositeScalerName"].as_str().unwrap_or_default();
+            if plan.external_metric_names != names("externalMetricNames")
+                || plan.resource_metric_names != names("resourceMetricNames")
+                || plan.composite_scaler_name != composite
+            {
+                return Err(format!("names {:?}", plan.external_metric_names));
+            }
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn recorded_hpas_come_out_as_recorded() {
+    let root = std::env::var_os("RHEOSTAT_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
+    if !root.is_dir() {
+        println!("skipped: RHEOSTAT_SHARED is not there");
+        return;
+    }
+    let text = std::fs::read_to_string(root.join("golden/open/hpa_spec.jsonl")).unwrap();
+    let mut results: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let Some(family) = case["family"].as_str() else {
+            continue;
+        };
+        let (passed, total) = results.entry(family.to_owned()).or_default();
+        *total += 1;
+        match judge(&case) {
+            Ok(()) => *passed += 1,
+            Err(text) => println!("{} {family} {}: {text}", case["id"], case["note"]),
+        }
+    }
+    for (family, (passed, total)) in &results {
+        println!("hpa spec {family} {passed}/{total}");
+    }
+    for (family, floor) in FLOORS {
+        assert!(
+            results[family].0 >= floor,
+            "{family}: {} cases",
+            results[family].0
+        );
+    }
+}
