@@ -271,3 +271,29 @@ async fn nodes_look_like_those_of_aks() {
     let again = super::node::machine_name("g", 36 * 36 + 35);
     assert_eq!(again, "g00010z");
 }
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_nodes_and_thousands_of_pods_take_no_long_work() {
+    let began = std::time::Instant::now();
+    let text = "name=gpunp,sku=Standard_ND96isr_H100_v5,min=0,max=300,taint=sku=gpu:NoSchedule";
+    let lab = start(vec![Pool::parse(text, 1).unwrap()]).await;
+    for i in 0..3000 {
+        lab.run(&format!("p{i:04}"));
+    }
+    lab.wait(1).await;
+    assert_eq!(lab.cloud.summaries()[0].target, 300);
+    let ordered = began.elapsed();
+    lab.wait(205).await;
+    assert_eq!((lab.nodes().len(), lab.placed()), (300, 2400));
+    println!(
+        "3000 pods: ordered after {ordered:?}, placed after {:?}",
+        began.elapsed()
+    );
+    for i in 0..3000 {
+        lab.stop(&format!("p{i:04}"));
+    }
+    // Ten at a time, ten seconds apart.
+    lab.wait(600 + 30 * 20).await;
+    assert!(lab.nodes().is_empty());
+    println!("back at zero after {:?}", began.elapsed());
+}
