@@ -16,3 +16,6 @@ pub use resources::{Resources, is_gpu, of_pod};
 pub use score::{best, score};
 pub use snapshot::{NodeInfo, Snapshot};
 pub use verdict::{Preemption, Refusal, Verdict, schedule, sentence};
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ const UNSTATED_CPU: i64 = 100;
 /// Memory counted for a pod that asks for none, when nodes are compared (bytes).
 const UNSTATED_MEMORY: i64 = 200 * 1024 * 1024;
 
+/// Amounts are cut here, far above any machine, so that sums do not overflow.
+const MOST: i64 = 1 << 50;
+
 /// Amounts of resources: CPU in millicores, everything else in whole units.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -33,9 +36,9 @@ impl Resources {
         let mut out = Self::default();
         for (name, value) in list.as_object().into_iter().flatten() {
             let quantity = Quantity::from_json(value).unwrap_or_default();
-            let whole = quantity.value();
+            let whole = bounded(&quantity, 0);
             match name.as_str() {
-                "cpu" => out.cpu = quantity.milli_value(),
+                "cpu" => out.cpu = bounded(&quantity, 3),
                 "memory" => out.memory = whole,
                 "ephemeral-storage" => out.ephemeral_storage = whole,
                 "pods" => out.pods = whole,
@@ -105,6 +108,15 @@ pub fn is_gpu(name: &str) -> bool {
         "nvidia.com/gpu" | "nvidia.com/gpu.shared" | "amd.com/gpu" | "gpu.intel.com/xe"
     ) || name.starts_with("nvidia.com/mig-")
         || matches!(name, "habana.ai/gaudi" | "microsoft.com/directx")
+}
+
+/// A quantity in units of `10^-digits`. Kubernetes lets what is too large wrap
+/// around; here it is cut.
+fn bounded(quantity: &Quantity, digits: i32) -> i64 {
+    if quantity.as_f64() * 10_f64.powi(digits) >= MOST as f64 {
+        return MOST;
+    }
+    quantity.scaled_value(-digits).clamp(0, MOST)
 }
 
 /// What a pod asks of its node, and the same with the defaults that count when

@@ -87,8 +87,8 @@ impl NodeInfo {
     pub fn place(&mut self, pod: Arc<PodInfo>) {
         self.take(&pod.key.clone());
         self.used.add(&pod.requests);
-        self.compared.0 += pod.compared.0;
-        self.compared.1 += pod.compared.1;
+        self.compared.0 = self.compared.0.saturating_add(pod.compared.0);
+        self.compared.1 = self.compared.1.saturating_add(pod.compared.1);
         self.anti += usize::from(!pod.anti_affinity.is_empty());
         self.ports += usize::from(!pod.ports.is_empty());
         self.pods.insert(pod.key.clone(), pod);
@@ -98,8 +98,8 @@ impl NodeInfo {
     pub fn take(&mut self, key: &PodKey) -> Option<Arc<PodInfo>> {
         let pod = self.pods.remove(key)?;
         self.used.subtract(&pod.requests);
-        self.compared.0 -= pod.compared.0;
-        self.compared.1 -= pod.compared.1;
+        self.compared.0 = self.compared.0.saturating_sub(pod.compared.0);
+        self.compared.1 = self.compared.1.saturating_sub(pod.compared.1);
         self.anti -= usize::from(!pod.anti_affinity.is_empty());
         self.ports -= usize::from(!pod.ports.is_empty());
         Some(pod)
