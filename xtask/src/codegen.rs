@@ -119,6 +119,9 @@ struct Type {
     fields: BTreeMap<String, Field>,
 }
 
+/// Protobuf messages: short name -> (field, number, type).
+type Messages = BTreeMap<String, Vec<(String, u32, String)>>;
+
 /// Entry point of `cargo xtask codegen`; `--check` only compares.
 pub fn run(args: &[String]) -> Result<()> {
     let check = args.iter().any(|a| a == "--check");
@@ -217,7 +220,7 @@ fn short(full: &str) -> String {
 }
 
 /// All messages of the proto files: short name -> (field, number, type).
-fn messages(paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<(String, u32, String)>>> {
+fn messages(paths: &[PathBuf]) -> Result<Messages> {
     let mut all = BTreeMap::new();
     for path in paths {
         let text = std::fs::read_to_string(path)?;
@@ -476,11 +479,7 @@ fn table(sources: &Sources) -> Result<String> {
     Ok(out)
 }
 
-fn from_schema(
-    name: &str,
-    schema: &Value,
-    protos: &BTreeMap<String, Vec<(String, u32, String)>>,
-) -> Type {
+fn from_schema(name: &str, schema: &Value, protos: &Messages) -> Type {
     let mut t = Type::default();
     if let Some(v) = text(&schema["x-kubernetes-map-type"]) {
         let _ = write!(t.flags, " m={v}");
@@ -532,7 +531,7 @@ fn from_schema(
     t
 }
 
-fn from_message(name: &str, protos: &BTreeMap<String, Vec<(String, u32, String)>>) -> Type {
+fn from_message(name: &str, protos: &Messages) -> Type {
     let mut t = Type::default();
     for (field, number, ty) in protos.get(name).into_iter().flatten() {
         let f = Field {
