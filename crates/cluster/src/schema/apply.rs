@@ -269,9 +269,65 @@ pub fn update_managed_fields(
     write(entries, new);
 }
 
+/// The annotation in which client-side apply keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Server-side apply: the new object with its managed fields. `live` is absent on creation.
 /// An apply that changes nothing returns the live object as it is.
+///
+/// The manager `kubectl` takes over without conflict what client-side apply left unchanged
+/// since, and keeps that annotation in step.
 pub fn server_side_apply(
+    schema: Schema<'_>,
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &str,
+    subresource: &str,
+    force: bool,
+    time: &str,
+) -> Result<Value, ApplyError> {
+    let once = |force: bool, live: Option<&Value>| {
+        apply_once(schema, live, applied, manager, subresource, force, time)
+    };
+    let last = live.and_then(|l| l["metadata"]["annotations"][LAST_APPLIED].as_str());
+    let (Some(live), Some(last), "kubectl") = (live, last, manager) else {
+        return once(force, live);
+    };
+    let mut shown = live.clone();
+    if let Ok(text) = serde_json::to_string(&bare(applied)) {
+        shown["metadata"]["annotations"][LAST_APPLIED] = (text + "\n").into();
+    }
+    match once(force, Some(&shown)) {
+        Err(ApplyError::Conflicts(conflicts)) => {
+            let ours = left_unchanged(View::of(schema), last, live);
+            let left: Vec<Conflict> = conflicts
+                .into_iter()
+                .filter(|c| !ours.contains(&c.field))
+                .collect();
+            if left.is_empty() {
+                once(true, Some(&shown))
+            } else {
+                Err(ApplyError::Conflicts(left))
+            }
+        }
+        other => other,
+    }
+}
+
+/// The fields that client-side apply set and that still have the value it gave them.
+fn left_unchanged(view: View<'_>, last: &str, live: &Value) -> Vec<String> {
+    let Ok(last) = serde_json::from_str::<Value>(last) else {
+        return Vec::new();
+    };
+    let mut set = walk::field_set(view, &last);
+    let difference = walk::compare(view, &last, &bare(live));
+    set.subtract(&difference.modified);
+    set.subtract(&difference.added);
+    set.subtract(&difference.removed);
+    set.paths().iter().map(|p| display(p)).collect()
+}
+
+fn apply_once(
     schema: Schema<'_>,
     live: Option<&Value>,
     applied: &Value,

@@ -292,3 +292,68 @@ fn recorded_applies_are_replayed() {
     }
     assert!(count >= 6, "{count}");
 }
+
+#[test]
+fn kubectl_takes_over_from_its_client_side_apply() {
+    let s = custom();
+    let schema = Schema::Custom(&s);
+    let mut live = object(json!({"max": 7, "min": 1}));
+    let last = object(json!({"max": 7, "min": 1})).to_string();
+    live["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": last});
+    update_managed_fields(schema, None, &mut live, "kubectl-client-side-apply", "", T1);
+    let change = object(json!({"max": 9, "min": 1}));
+    assert!(server_side_apply(schema, Some(&live), &change, "other", "", false, T2).is_err());
+    let new = server_side_apply(schema, Some(&live), &change, "kubectl", "", false, T2).unwrap();
+    assert_eq!(new["spec"]["max"], 9);
+    let kept = new["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+        .as_str()
+        .unwrap();
+    assert!(kept.contains("\"max\":9"), "{kept}");
+    // What somebody changed since then is not kubectl's any more.
+    let mut edited = live.clone();
+    edited["spec"]["max"] = 8.into();
+    update_managed_fields(schema, Some(&live), &mut edited, "kubectl-edit", "", T2);
+    let e = server_side_apply(schema, Some(&edited), &change, "kubectl", "", false, T2);
+    assert_eq!(
+        e.unwrap_err().to_string(),
+        "Apply failed with 1 conflict: conflict with \"kubectl-edit\" using g/v1 at \
+         2026-01-01T00:01:00Z: .spec.max"
+    );
+}
+
+#[test]
+fn any_object_survives_any_patch_and_apply() {
+    let lines = golden("writes.jsonl");
+    let bodies: Vec<&Value> = lines
+        .iter()
+        .flat_map(|l| [&l["request"], &l["after"], &l["before"]])
+        .collect();
+    let odd = [
+        json!(null),
+        json!(1),
+        json!("x"),
+        json!([[]]),
+        json!({"metadata": 1, "spec": []}),
+    ];
+    for (i, a) in bodies.iter().copied().chain(&odd).enumerate() {
+        let b = bodies[(i * 7 + 3) % bodies.len()];
+        for gvk in [
+            ("apps", "v1", "Deployment"),
+            ("", "v1", "Pod"),
+            ("", "v1", "Service"),
+        ] {
+            let schema = Schema::Builtin(gvk);
+            let _ = crate::schema::strategic_merge(gvk, a, b);
+            let _ = crate::schema::strategic_merge(gvk, b, a);
+            let _ = crate::schema::json_patch(a, b.to_string().as_bytes());
+            let _ = server_side_apply(schema, Some(a), b, "kubectl", "", true, T1);
+            let _ = server_side_apply(schema, Some(b), a, "m", "", false, T1);
+            let mut new = a.clone();
+            update_managed_fields(schema, Some(b), &mut new, "m", "status", T1);
+            apply_defaults(gvk, &mut new);
+            let _ = crate::schema::validate(gvk, &new, Some(b));
+            let _ = decode_check(gvk, new, Vec::new(), FieldValidation::Warn);
+        }
+    }
+}

@@ -140,5 +140,10 @@ fn broken_bodies_are_errors() {
     };
     for end in 0..valid.len() {
         let _ = protobuf::decode(&valid[..end]);
+        for bit in 0..8 {
+            let mut bent = valid.clone();
+            bent[end] ^= 1 << bit;
+            let _ = protobuf::decode(&bent);
+        }
     }
 }
