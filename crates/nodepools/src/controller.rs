@@ -157,17 +157,17 @@ impl Controller {
         }
     }
 
-    /// Does what was planned; when the cloud refused something, the time to plan again.
+    /// Does what was planned; when something was asked of the cloud, the time to plan again.
     async fn execute(&mut self, plan: &Plan, uids: &Uids) -> Option<Timestamp> {
-        let mut again = None;
+        // What was ordered is a new observation, with a time limit of its own.
+        let ordered = !plan.orders.is_empty() || !plan.removals.is_empty();
+        let mut again = ordered.then(|| self.clock.now());
         self.tell(&plan.events, uids).await;
         for order in &plan.orders {
             self.tell(&order.before, uids).await;
             match self.provider.resize(&order.group, order.to).await {
                 Ok(()) => self.tell(&order.accepted, uids).await,
                 Err(error) => {
-                    // At once, since another pool may step in.
-                    again = Some(self.clock.now());
                     let refused = Event::refused(order, &error.0);
                     self.tell(&[refused], uids).await;
                     let now = self.clock.now();
@@ -192,8 +192,7 @@ impl Controller {
                     let told = Event::not_removed(&removal.node, &error.0);
                     self.tell(&[told], uids).await;
                     self.state.not_removed(&removal.node);
-                    let later = self.clock.now().checked_add(self.options.retry);
-                    again = again.or(later.ok());
+                    again = self.clock.now().checked_add(self.options.retry).ok();
                 }
             }
         }

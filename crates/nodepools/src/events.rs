@@ -13,6 +13,10 @@ use crate::status::{CONFIG_MAP, NAMESPACE};
 const COMPONENT: &str = "cluster-autoscaler";
 /// An event that was last written so long ago has been removed by the server.
 const KEPT: i64 = 3600;
+/// Names tried for one event.
+const ATTEMPTS: u32 = 8;
+/// Nanoseconds between two names that are tried.
+const STEP: i128 = 1_009;
 
 type Identity = (String, String, &'static str, String);
 
@@ -100,23 +104,7 @@ impl Recorder {
             Some(namespace) => namespace.to_owned(),
             None => "default".to_owned(),
         };
-        // Names carry a number that grows with time and is never used twice.
-        self.last_stamp = now.as_nanosecond().max(self.last_stamp + 1);
-        let name = format!("{}.{:x}", text("name"), self.last_stamp);
-        let body = json!({
-            "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": object,
-            "type": if event.warning { "Warning" } else { "Normal" },
-            "reason": event.reason, "message": event.message,
-            "source": {"component": COMPONENT}, "reportingComponent": COMPONENT,
-            "reportingInstance": "", "eventTime": null,
-            "firstTimestamp": seconds, "lastTimestamp": seconds, "count": 1,
-        });
-        let body: DynamicObject = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
-        self.api(&namespace)
-            .create(&PostParams::default(), &body)
-            .await?;
+        let name = self.create(event, object, &namespace, now).await?;
         self.written.insert(
             key,
             Written {
@@ -127,6 +115,53 @@ impl Recorder {
             },
         );
         Ok(())
+    }
+}
+
+impl Recorder {
+    /// Creates the event under a name that nobody has taken: names carry the
+    /// time, and other writers may use the same one.
+    async fn create(
+        &mut self,
+        event: &Event,
+        object: &Value,
+        namespace: &str,
+        now: Timestamp,
+    ) -> Result<String, kube::Error> {
+        let seconds = seconds(now);
+        self.last_stamp = now.as_nanosecond().max(self.last_stamp + 1);
+        let mut attempts = 0;
+        loop {
+            let name = format!(
+                "{}.{:x}",
+                object["name"].as_str().unwrap_or(""),
+                self.last_stamp
+            );
+            let body = json!({
+                "apiVersion": "v1", "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": object,
+                "type": if event.warning { "Warning" } else { "Normal" },
+                "reason": event.reason, "message": event.message,
+                "source": {"component": COMPONENT}, "reportingComponent": COMPONENT,
+                "reportingInstance": "", "eventTime": null,
+                "firstTimestamp": seconds, "lastTimestamp": seconds, "count": 1,
+            });
+            let body: DynamicObject =
+                serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+            match self
+                .api(namespace)
+                .create(&PostParams::default(), &body)
+                .await
+            {
+                Ok(_) => return Ok(name),
+                Err(kube::Error::Api(status)) if status.code == 409 && attempts < ATTEMPTS => {
+                    attempts += 1;
+                    self.last_stamp += STEP;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 mod machine;
 mod node;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
