@@ -1,5 +1,7 @@
 //! The CRDs against the OpenAPI document of a server that has KEDA's own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};

@@ -24,6 +24,10 @@ const LONGEST_ACTION: usize = 128;
 /// Longest note that the API server accepts.
 const LONGEST_NOTE: usize = 1024;
 
+/// Added to the time in names, which is in whole microseconds where it is
+/// simulated.
+const OWN: i128 = 500;
+
 /// What an event is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Regarding {
@@ -175,8 +179,9 @@ impl Recorder {
                 count: series.count,
             };
         }
-        // The clock may stand still between two events of one object.
-        memory.last_name = now.as_nanosecond().max(memory.last_name + 1);
+        // The clock may stand still between two events of one object, and other
+        // components name their events of an object of the same name likewise.
+        memory.last_name = (now.as_nanosecond() + OWN).max(memory.last_name + 1);
         let name = format!("{}.{:x}", regarding.name, memory.last_name);
         let (namespace, event) = (namespace.to_owned(), name.clone());
         let series = Series {

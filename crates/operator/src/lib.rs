@@ -11,6 +11,7 @@
 //! of its own; each running ScaledObject has one polling task.
 
 mod auth;
+mod controller;
 mod env;
 mod events;
 mod io;
@@ -97,7 +98,7 @@ impl Operator {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(inbox) = inbox {
-            reconcile::Reconciler::new(self.shared).run(inbox).await;
+            controller::Controller::new(self.shared).run(inbox).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! The article's objects, in the order of the walk-through.
 
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code)]
 mod support;
 
@@ -119,12 +121,10 @@ async fn the_hpa_follows_at_once_when_the_deployment_appears() {
         "KEDAScalersStarted Started scalers watch",
         "ScaledObjectReady ScaledObject is ready for scaling",
     ] {
+        let events = world.events("ScaledObject");
         assert!(
-            world
-                .events("ScaledObject")
-                .iter()
-                .any(|found| found == event),
-            "{event}"
+            events.iter().any(|found| found == event),
+            "{event} not in {events:#?}"
         );
     }
 }
@@ -300,7 +300,12 @@ async fn day(seed_value: i64) -> String {
 fn twenty_objects_with_failing_triggers_come_out_the_same_twice() {
     let run = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().start_paused(true).build().unwrap().block_on(day(1))
+        builder
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(day(1))
     };
     let (first, second) = (run(), run());
     assert!(first.len() > 10_000);
