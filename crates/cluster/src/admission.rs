@@ -56,9 +56,10 @@ pub(crate) fn prepare_create(
         );
     }
     if row.namespaced {
-        if !meta
+        if meta
             .get("namespace")
-            .is_some_and(|n| n.as_str().is_some_and(|n| !n.is_empty()))
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty)
         {
             meta.insert("namespace".to_owned(), json!("default"));
         }

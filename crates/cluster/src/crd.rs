@@ -264,9 +264,10 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
             stored.push(row.version.clone());
         }
         status.insert("storedVersions".to_owned(), json!(stored));
-        if !status
+        if status
             .get("conditions")
-            .is_some_and(|c| c.as_array().is_some_and(|c| !c.is_empty()))
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
         {
             status.insert(
                 "conditions".to_owned(),

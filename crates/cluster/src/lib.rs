@@ -30,5 +30,5 @@ pub use cluster::{Admission, AdmitFn, Cluster, MountFn, Operation, Options};
 pub use deletion::{DeleteOptions, Propagation};
 pub use events::{EventRecord, EventSource};
 pub use service::ClientService;
-pub use status::{Cause, Status};
+pub use status::{Cause, Details, Status};
 pub use store::{Change, ChangeKind, Changes};

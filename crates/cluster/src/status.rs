@@ -13,16 +13,9 @@ pub struct Cause {
     pub field: String,
 }
 
-/// A failure as the Kubernetes API reports it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Status {
-    /// HTTP status code.
-    pub code: u16,
-    /// Machine-readable reason; empty where Kubernetes has none.
-    pub reason: String,
-    /// What went wrong, for people.
-    pub message: String,
+/// What a failure is about; read as fields of [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
     /// Name of the object in question.
     pub name: String,
     /// API group of the object in question.
@@ -37,6 +30,34 @@ pub struct Status {
     pub retry_after: Option<u64>,
 }
 
+/// A failure as the Kubernetes API reports it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Status {
+    /// HTTP status code.
+    pub code: u16,
+    /// Machine-readable reason; empty where Kubernetes has none.
+    pub reason: String,
+    /// What went wrong, for people.
+    pub message: String,
+    /// Apart, so that a result stays small where nothing fails.
+    details: Box<Details>,
+}
+
+impl std::ops::Deref for Status {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.details
+    }
+}
+
+impl std::ops::DerefMut for Status {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.details
+    }
+}
+
 /// Splits `deployments.apps` into its plural and its group.
 pub(crate) fn split(resource: &str) -> (&str, &str) {
     resource.split_once('.').unwrap_or((resource, ""))
@@ -49,12 +70,7 @@ impl Status {
             code,
             reason: reason.to_owned(),
             message: message.into(),
-            name: String::new(),
-            group: String::new(),
-            kind: String::new(),
-            uid: String::new(),
-            causes: Vec::new(),
-            retry_after: None,
+            details: Box::default(),
         }
     }
 

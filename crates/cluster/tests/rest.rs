@@ -482,8 +482,8 @@ async fn events_have_two_views_and_are_counted() {
             "nurse",
         ));
     }
-    let path = format!("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=p");
-    let (_, core) = call(&cluster, "GET", &path, Value::Null).await;
+    let path = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=p";
+    let (_, core) = call(&cluster, "GET", path, Value::Null).await;
     assert_eq!(core["items"].as_array().unwrap().len(), 1);
     assert_eq!(core["items"][0]["count"], 3);
     assert_eq!(core["items"][0]["source"]["component"], "nurse");

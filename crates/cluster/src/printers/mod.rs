@@ -27,6 +27,9 @@ pub(crate) type Column = (&'static str, &'static str, u8);
 /// The cells of one object.
 pub(crate) type Row = fn(&Value, Timestamp) -> Vec<Value>;
 
+/// Makes the cells of an object.
+type Cells<'a> = Box<dyn Fn(&Value) -> Vec<Value> + 'a>;
+
 /// Columns and cells of a kind.
 pub(crate) type Printer = (&'static [Column], Row);
 
@@ -123,7 +126,7 @@ pub(crate) fn table(
         .custom
         .as_ref()
         .and_then(|c| c.version(&endpoint.version));
-    let (columns, cells): (Vec<Value>, Box<dyn Fn(&Value) -> Vec<Value>>) = match custom {
+    let (columns, cells): (Vec<Value>, Cells<'_>) = match custom {
         Some(version) => (
             custom::columns(version),
             Box::new(move |o| custom::cells(version, o, now)),

@@ -1,5 +1,11 @@
 //! What the tests of the REST API share.
 
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "helpers of tests, of which each uses some"
+)]
+
 use bytes::Bytes;
 use cluster::{Body, Cluster, Options};
 use http_body_util::BodyExt as _;
