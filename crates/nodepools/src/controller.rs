@@ -17,6 +17,9 @@ use crate::events::Recorder;
 use crate::provider::Provider;
 use crate::status::Status;
 
+/// Takes note of a plan.
+pub type Report = Arc<dyn Fn(&Plan) + Send + Sync>;
+
 /// How the controller runs.
 #[derive(Clone)]
 pub struct Options {
@@ -27,7 +30,7 @@ pub struct Options {
     /// Wait after the cloud has not answered.
     pub retry: Duration,
     /// Called with each plan that does or tells something.
-    pub on_plan: Option<Arc<dyn Fn(&Plan) + Send + Sync>>,
+    pub on_plan: Option<Report>,
 }
 
 impl Default for Options {

@@ -13,6 +13,9 @@ use crate::status::{CONFIG_MAP, NAMESPACE};
 const COMPONENT: &str = "cluster-autoscaler";
 /// An event that was last written so long ago has been removed by the server.
 const KEPT: i64 = 3600;
+/// Added to the time in names, so that they differ from those of writers that
+/// name their events by the very same instant.
+const APART: i128 = 400_000_357;
 /// Names tried for one event.
 const ATTEMPTS: u32 = 8;
 /// Nanoseconds between two names that are tried.
@@ -129,7 +132,7 @@ impl Recorder {
         now: Timestamp,
     ) -> Result<String, kube::Error> {
         let seconds = seconds(now);
-        self.last_stamp = now.as_nanosecond().max(self.last_stamp + 1);
+        self.last_stamp = (now.as_nanosecond() + APART).max(self.last_stamp + 1);
         let mut attempts = 0;
         loop {
             let name = format!(

@@ -9,5 +9,5 @@ mod events;
 mod provider;
 mod status;
 
-pub use controller::{Options, run};
+pub use controller::{Options, Report, run};
 pub use provider::{Provider, ProviderError};
