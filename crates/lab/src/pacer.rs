@@ -8,7 +8,7 @@
 //! answer the request that rang it; simulated time stands still meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -62,36 +62,58 @@ impl Bell {
     }
 }
 
+/// Sets the speed of a running pacer.
+#[derive(Clone, Debug)]
+pub struct Tempo(Arc<AtomicU64>);
+
+impl Tempo {
+    /// Simulated seconds a real second from now on; 0 stops time.
+    pub fn set(&self, times: f64) {
+        self.0.store(times.max(0.0).to_bits(), Ordering::SeqCst);
+    }
+
+    fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// Holds a simulation to real time.
 #[derive(Debug)]
 pub struct Pacer {
     ears: Receiver<()>,
     bell: Bell,
-}
-
-impl Default for Pacer {
-    fn default() -> Self {
-        let (rope, ears) = sync_channel(1);
-        Self { ears, bell: Bell { rope, waiting: Arc::new(AtomicUsize::new(0)) } }
-    }
+    tempo: Tempo,
 }
 
 impl Pacer {
+    /// A pacer that will go at `times` times real time.
+    pub fn new(times: f64) -> Self {
+        let (rope, ears) = sync_channel(1);
+        let bell = Bell { rope, waiting: Arc::new(AtomicUsize::new(0)) };
+        Self { ears, bell, tempo: Tempo(Arc::new(AtomicU64::new(times.to_bits()))) }
+    }
+
     /// The bell that wakes this pacer.
     pub fn bell(&self) -> Bell {
         self.bell.clone()
     }
 
-    /// Keeps simulated time at `speed` times real time, for ever. Runs as a
+    /// What sets its speed while it runs.
+    pub fn tempo(&self) -> Tempo {
+        self.tempo.clone()
+    }
+
+    /// Holds simulated time to its multiple of real time, for ever. Runs as a
     /// task of the simulation's own runtime and blocks its thread.
-    pub async fn run(self, speed: f64) {
-        let step = QUANTUM.mul_f64(speed);
-        let simulated = tokio::time::Instant::now();
+    pub async fn run(self) {
         let mut real = Instant::now();
-        let mut due = simulated;
+        let mut due = tokio::time::Instant::now();
         loop {
-            due += step;
-            tokio::time::sleep_until(due).await;
+            let speed = self.tempo.get();
+            if speed > 0.0 {
+                due += QUANTUM.mul_f64(speed);
+                tokio::time::sleep_until(due).await;
+            }
             real += QUANTUM;
             // A machine that was suspended or too slow does not catch up in a
             // rush: what is lost is lost, and time goes on from here.
@@ -144,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn simulated_time_keeps_its_multiple_of_real_time() {
         let real = Instant::now();
-        let pacer = tokio::spawn(Pacer::default().run(1000.0));
+        let pacer = tokio::spawn(Pacer::new(1000.0).run());
         tokio::time::sleep(Duration::from_secs(100)).await;
         pacer.abort();
         // The lower bound only: a busy machine may be late, never early.

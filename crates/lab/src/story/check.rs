@@ -77,7 +77,6 @@ pub struct Kind {
 
 /// Comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the variants are the operators' names")]
 pub enum Op {
     Eq,
     Ne,

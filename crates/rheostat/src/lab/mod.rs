@@ -110,7 +110,10 @@ pub fn run(args: Args) -> Result<()> {
 async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Speed) -> Result<()> {
     let lab = Lab::start(options).await?;
     let (mut stop, on_signal) = stop::on_signal()?;
-    let pacer = Pacer::default();
+    let pacer = Pacer::new(match speed {
+        Speed::Times(times) => times,
+        Speed::Max => f64::MAX,
+    });
     let bell = pacer.bell();
     on_signal.also_ring(bell.clone());
     let doors = match speed {
@@ -129,8 +132,8 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
     };
     let mut out = lines::Teller::new(&args.format, speed, &lab);
     out.start(&lab, doors.as_ref(), speed)?;
-    if let Speed::Times(times) = speed {
-        tokio::spawn(pacer.run(times));
+    if speed != Speed::Max {
+        tokio::spawn(pacer.run());
     }
 
     let mut changes = lab.cluster.subscribe();

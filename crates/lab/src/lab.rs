@@ -1,0 +1,214 @@
+//! Putting the lab together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::pool::Pool;
+use cluster::Cluster;
+use jiff::Timestamp;
+use kube::Client;
+use operator::Operator;
+use promql::store::{Store, StoreOptions};
+
+use crate::authority::Authority;
+use crate::cloud::{self, Cloud};
+use crate::gpus::Loads;
+use crate::kubelet::{self, KubeletView};
+use crate::names::Names;
+use crate::pages::Pages;
+use crate::view::Snapshot;
+
+/// Simulated delays.
+#[derive(Clone, Debug)]
+pub struct Delays {
+    /// Between two samples of a GPU.
+    pub sample: Duration,
+    /// Between two scrapes of a page.
+    pub scrape: Duration,
+    /// Period of the HorizontalPodAutoscaler controller.
+    pub hpa_period: Duration,
+    /// From a new node's Ready until its device plugin shows the GPUs.
+    pub gpu_ready: Duration,
+    /// From a pod's binding until it runs.
+    pub pod_start: Duration,
+    /// How long a node is unneeded before it goes.
+    pub unneeded: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            sample: Duration::from_secs(1),
+            scrape: Duration::from_secs(5),
+            hpa_period: Duration::from_secs(15),
+            gpu_ready: Duration::from_secs(20),
+            pod_start: Duration::from_secs(5),
+            unneeded: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What a lab is made of.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Node pools.
+    pub pools: Vec<Pool>,
+    /// Simulated delays.
+    pub delays: Delays,
+    /// Simulated time at the start. So far back that no speed overtakes the
+    /// real date while anyone looks: kubectl would show `<invalid>` ages.
+    pub start: Timestamp,
+    /// Whether the node planner runs.
+    pub plan_nodes: bool,
+    /// `host:port` of servers that stand for the store, beside Service names.
+    pub store_hosts: Vec<String>,
+}
+
+/// 2020-01-06T08:00:00Z, a Monday morning.
+const START: i64 = 1_578_297_600;
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            pools: Pool::defaults(),
+            delays: Delays::default(),
+            start: Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH),
+            plan_nodes: true,
+            store_hosts: Vec::new(),
+        }
+    }
+}
+
+/// Why a lab does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The embedded API refused something that the lab itself brings.
+    #[error("the lab's own {what} was refused: {why}")]
+    Refused {
+        /// What.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+}
+
+/// A running lab. Its tasks belong to the runtime it was started on and end
+/// with it.
+#[derive(Clone)]
+pub struct Lab {
+    /// The embedded control plane.
+    pub cluster: Cluster,
+    /// A client of it, in process.
+    pub client: Client,
+    /// The embedded sample store.
+    pub store: Store,
+    /// Simulated time.
+    pub clock: clock::Clock,
+    /// Loads of the workloads.
+    pub loads: Loads,
+    /// What it was made of.
+    pub options: LabOptions,
+    /// The simulated cloud.
+    pub cloud: Cloud,
+    /// The token authority.
+    pub authority: Authority,
+}
+
+impl Lab {
+    /// Starts everything as tasks of the current runtime.
+    ///
+    /// # Errors
+    /// When the embedded API refuses a CRD or a node, which is a bug.
+    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
+        let clock = clock::Clock::simulated(options.start);
+        let cluster = Cluster::new(cluster::Options { seed: options.seed, clock });
+        for crd in api::keda::crds() {
+            let name = cluster::value::name(&crd).to_owned();
+            let created = cluster.create("customresourcedefinitions.apiextensions.k8s.io", crd);
+            created.map_err(|status| LabError::Refused { what: name, why: status.message })?;
+        }
+        let client = Client::new(cluster.client_service(), "default");
+        let cloud = cloud::Options {
+            gpu_ready: options.delays.gpu_ready,
+            ..cloud::Options::new(options.pools.clone(), options.seed)
+        };
+        let lab = Self {
+            cloud: Cloud::new(client.clone(), clock, cloud),
+            cluster,
+            client,
+            store: Store::new(StoreOptions::default()),
+            clock,
+            loads: Loads::default(),
+            authority: Authority::new(clock, options.seed),
+            options,
+        };
+        lab.spawn().await?;
+        Ok(lab)
+    }
+
+    async fn spawn(&self) -> Result<(), LabError> {
+        let delays = &self.options.delays;
+        let kubelet = KubeletView::new(self.clock);
+        let logs = kubelet.clone();
+        self.cluster.set_log_source(Arc::new(move |namespace, pod, container| {
+            logs.logs(namespace, pod, container)
+        }));
+        let context = triggers::Context::new(self.names().service(), self.clock)
+            .with_azure(self.authority.environment(), self.authority.file_reader());
+        let operator = Operator::new(self.client.clone(), context, operator::Options::default());
+        let metrics = operator.external_metrics_handler();
+        self.cluster.mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
+
+        let controllers = cluster::controllers::Options {
+            hpa_period: delays.hpa_period,
+            ..cluster::controllers::Options::default()
+        };
+        tokio::spawn(cluster::controllers::run(self.cluster.clone(), controllers));
+        tokio::spawn(cluster::scheduler::run(self.cluster.clone()));
+        let kubelets = kubelet::Options { start_delay: delays.pod_start, ..Default::default() };
+        tokio::spawn(kubelet::run(self.client.clone(), kubelet.clone(), kubelets));
+        let pages = Pages {
+            client: self.client.clone(),
+            clock: self.clock,
+            store: self.store.clone(),
+            loads: self.loads.clone(),
+            kubelet,
+            sample: delays.sample,
+            scrape: delays.scrape,
+        };
+        tokio::spawn(pages.run());
+        tokio::spawn(operator.run());
+        self.cloud.start().await.map_err(|error| LabError::Refused {
+            what: "first nodes".to_owned(),
+            why: error.to_string(),
+        })?;
+        if self.options.plan_nodes {
+            let mut planner = nodepools::Options::default();
+            planner.settings.unneeded = delays.unneeded;
+            // The autoscaler's ten minutes after a scale-up are for clusters
+            // that keep a node ten minutes; who asks for less means it.
+            let after_add = planner.settings.delay_after_add.min(delays.unneeded);
+            planner.settings.delay_after_add = after_add;
+            let cloud = Arc::new(self.cloud.clone());
+            tokio::spawn(nodepools::run(self.client.clone(), self.clock, cloud, planner));
+        }
+        Ok(())
+    }
+
+    /// What the lab shows now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.cluster, |namespace, name| self.loads.utilization(namespace, name))
+    }
+
+    fn names(&self) -> Names {
+        Names {
+            store: self.store.clone(),
+            authority: self.authority.clone(),
+            clock: self.clock,
+            aliases: self.options.store_hosts.clone(),
+        }
+    }
+}
