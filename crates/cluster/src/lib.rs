@@ -24,6 +24,7 @@ mod status;
 mod store;
 pub mod value;
 mod views;
+mod wake;
 
 pub use body::Body;
 pub use cluster::{Admission, AdmitFn, Cluster, MountFn, Operation, Options};

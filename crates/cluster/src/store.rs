@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::cluster::Cluster;
 use crate::value::set_meta;
+use crate::wake;
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) struct Shelf {
     pub history: VecDeque<Arc<Event>>,
     /// Version of the newest event that is no longer kept.
     pub forgotten: u64,
-    pub wake: watch::Sender<u64>,
+    pub wake: wake::Sender,
 }
 
 impl Default for Shelf {
@@ -82,7 +82,7 @@ impl Default for Shelf {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             forgotten: 0,
-            wake: watch::Sender::new(0),
+            wake: wake::Sender::new(),
         }
     }
 }
@@ -95,7 +95,7 @@ pub(crate) struct Store {
     pub ring: VecDeque<Arc<Event>>,
     /// Number of the first event in `ring`, counted from the start of time.
     pub ring_start: u64,
-    pub wake: watch::Sender<u64>,
+    pub wake: wake::Sender,
 }
 
 impl Store {
@@ -105,7 +105,7 @@ impl Store {
             shelves: BTreeMap::new(),
             ring: VecDeque::new(),
             ring_start: 0,
-            wake: watch::Sender::new(0),
+            wake: wake::Sender::new(),
         }
     }
 
@@ -180,14 +180,13 @@ impl Store {
             }
         }
         let busiest = shelf.objects.len();
-        shelf.wake.send_replace(self.version);
+        shelf.wake.wake();
         self.ring.push_back(event);
         while self.ring.len() > RING.max(4 * busiest) {
             self.ring.pop_front();
             self.ring_start += 1;
         }
-        self.wake
-            .send_replace(self.ring_start + self.ring.len() as u64);
+        self.wake.wake();
     }
 }
 
@@ -196,7 +195,7 @@ impl Store {
 pub struct Changes {
     cluster: Cluster,
     next: u64,
-    wake: watch::Receiver<u64>,
+    wake: wake::Receiver,
 }
 
 impl Changes {
@@ -231,14 +230,11 @@ impl Changes {
     /// The next change; waits for it.
     pub async fn next(&mut self) -> Change {
         loop {
-            self.wake.borrow_and_update();
+            self.wake.mark();
             if let Some(change) = self.try_next() {
                 return change;
             }
-            // The cluster behind `self` owns the sender, so this cannot fail.
-            if self.wake.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            self.wake.changed().await;
         }
     }
 }

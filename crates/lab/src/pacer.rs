@@ -106,10 +106,11 @@ impl Pacer {
     /// Holds simulated time to its multiple of real time, for ever. Runs as a
     /// task of the simulation's own runtime and blocks its thread.
     pub async fn run(self) {
+        let Self { ears, bell, tempo } = self;
         let mut real = Instant::now();
         let mut due = tokio::time::Instant::now();
         loop {
-            let speed = self.tempo.get();
+            let speed = tempo.get();
             if speed > 0.0 {
                 due += QUANTUM.mul_f64(speed);
                 tokio::time::sleep_until(due).await;
@@ -121,12 +122,12 @@ impl Pacer {
                 real = Instant::now();
             }
             loop {
-                self.let_others_answer().await;
+                Self::let_others_answer(&bell).await;
                 let left = real.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
-                match self.ears.recv_timeout(left) {
+                match ears.recv_timeout(left) {
                     Ok(()) => {}
                     Err(RecvTimeoutError::Timeout) => break,
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -135,9 +136,9 @@ impl Pacer {
         }
     }
 
-    async fn let_others_answer(&self) {
+    async fn let_others_answer(bell: &Bell) {
         for _ in 0..TURNS {
-            if self.bell.waiting.load(Ordering::SeqCst) == 0 {
+            if bell.waiting.load(Ordering::SeqCst) == 0 {
                 break;
             }
             tokio::task::yield_now().await;

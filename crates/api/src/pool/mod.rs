@@ -81,6 +81,27 @@ pub struct Pool {
     pub provision: Duration,
 }
 
+impl fmt::Display for Pool {
+    /// As `--pool` takes it, amounts spelled out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "name={}", self.name)?;
+        if !self.sku.is_empty() {
+            write!(f, ",sku={}", self.sku)?;
+        }
+        write!(
+            f,
+            ",gpus={},min={},max={},count={},price={},provision={}s",
+            self.gpus,
+            self.min,
+            self.max,
+            self.count,
+            self.price,
+            self.provision.as_secs()
+        )?;
+        self.taints.iter().try_for_each(|taint| write!(f, ",taint={taint}"))
+    }
+}
+
 /// What is wrong with a pool's description.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--pool number {position}: {problem}")]

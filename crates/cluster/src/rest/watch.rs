@@ -121,7 +121,7 @@ struct Watcher {
     /// Everything up to this version was looked at.
     cursor: u64,
     queue: VecDeque<Bytes>,
-    wake: tokio::sync::watch::Receiver<u64>,
+    wake: crate::wake::Receiver,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
@@ -137,7 +137,7 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            self.wake.borrow_and_update();
+            self.wake.mark();
             self.read();
             if !self.queue.is_empty() || self.ended {
                 continue;
@@ -145,12 +145,7 @@ impl Watcher {
             let (deadline, bookmark) = (self.deadline, self.next_bookmark);
             tokio::select! {
                 biased;
-                changed = self.wake.changed() => {
-                    // The cluster held here owns the sender.
-                    if changed.is_err() {
-                        self.ended = true;
-                    }
-                }
+                () = self.wake.changed() => {}
                 () = tokio::time::sleep_until(deadline) => {
                     self.mark(false);
                     self.ended = true;
