@@ -34,7 +34,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<()> {
-    let (task, rest) = args.split_first().map_or(("help", &[][..]), |(t, r)| (t.as_str(), r));
+    let (task, rest) = args
+        .split_first()
+        .map_or(("help", &[][..]), |(t, r)| (t.as_str(), r));
     match task {
         "fmt" => cargo("fmt", &[&["--all".to_owned()], rest].concat()),
         "lint" => lint(),
@@ -69,12 +71,19 @@ fn deny() -> Result<()> {
         println!("deny: skipped, cargo-deny is not installed (cargo install cargo-deny)");
         return Ok(());
     }
-    cargo("deny", &["check", "bans", "licenses", "sources"].map(str::to_owned))
+    cargo(
+        "deny",
+        &["check", "bans", "licenses", "sources"].map(str::to_owned),
+    )
 }
 
 fn cargo(task: &str, args: &[String]) -> Result<()> {
     println!("$ cargo {task} {}", args.join(" "));
-    let status = Command::new(env!("CARGO")).arg(task).args(args).current_dir(root()?).status()?;
+    let status = Command::new(env!("CARGO"))
+        .arg(task)
+        .args(args)
+        .current_dir(root()?)
+        .status()?;
     if !status.success() {
         bail!("cargo {task} failed");
     }
@@ -84,5 +93,8 @@ fn cargo(task: &str, args: &[String]) -> Result<()> {
 /// The checkout.
 fn root() -> Result<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask lies in the workspace")?.to_path_buf())
+    Ok(here
+        .parent()
+        .context("xtask lies in the workspace")?
+        .to_path_buf())
 }

@@ -14,8 +14,18 @@ use anyhow::{Result, bail};
 
 /// Rooms from the top of the table down: each may use those before it.
 const ROOMS: &[&str] = &[
-    "api", "clock", "decide", "promql", "gpu", "triggers", "cluster", "operator", "exporter",
-    "nodepools", "lab", "rheostat",
+    "api",
+    "clock",
+    "decide",
+    "promql",
+    "gpu",
+    "triggers",
+    "cluster",
+    "operator",
+    "exporter",
+    "nodepools",
+    "lab",
+    "rheostat",
 ];
 
 /// What must not appear in a room's source.
@@ -23,12 +33,28 @@ const BANNED: &[(&[&str], &[&str])] = &[
     (
         &["api", "decide"],
         &[
-            "tokio::", "SystemTime", "Timestamp::now", "Instant::now", "HashMap", "HashSet",
-            "tracing::", "std::thread", "std::net", "std::fs", "k8s_openapi", "kube::",
+            "tokio::",
+            "SystemTime",
+            "Timestamp::now",
+            "Instant::now",
+            "HashMap",
+            "HashSet",
+            "tracing::",
+            "std::thread",
+            "std::net",
+            "std::fs",
+            "k8s_openapi",
+            "kube::",
         ],
     ),
-    (&["promql", "gpu", "exporter"], &["std::net", "tokio::net", "kube::", "SystemTime"]),
-    (&["cluster"], &["rheostat.dev", "keda", "SystemTime", "Timestamp::now"]),
+    (
+        &["promql", "gpu", "exporter"],
+        &["std::net", "tokio::net", "kube::", "SystemTime"],
+    ),
+    (
+        &["cluster"],
+        &["rheostat.dev", "keda", "SystemTime", "Timestamp::now"],
+    ),
 ];
 
 const MAX_LINES: usize = 1000;
@@ -42,7 +68,11 @@ pub fn run(root: &Path) -> Result<()> {
     }
     for file in &files {
         let text = fs::read_to_string(file)?;
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
         if !text.starts_with("//!") {
             breaches.push(format!("{name}: does not open with `//!`"));
         }
@@ -54,11 +84,18 @@ pub fn run(root: &Path) -> Result<()> {
     }
     for (n, room) in ROOMS.iter().enumerate() {
         let manifest = root.join("crates").join(room).join("Cargo.toml");
-        let Ok(text) = fs::read_to_string(&manifest) else { continue };
+        let Ok(text) = fs::read_to_string(&manifest) else {
+            continue;
+        };
         let needs = text.split("[dev-dependencies]").next().unwrap_or("");
         for below in &ROOMS[n + 1..] {
-            if needs.lines().any(|line| line.starts_with(&format!("{below}."))) {
-                breaches.push(format!("crates/{room}: depends on {below}, a room below it"));
+            if needs
+                .lines()
+                .any(|line| line.starts_with(&format!("{below}.")))
+            {
+                breaches.push(format!(
+                    "crates/{room}: depends on {below}, a room below it"
+                ));
             }
         }
     }
@@ -75,7 +112,10 @@ pub fn run(root: &Path) -> Result<()> {
 /// Words that a room must not use, outside comments and tests.
 fn banned(name: &str, text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
-    let Some(room) = name.strip_prefix("crates/").and_then(|rest| rest.split('/').next()) else {
+    let Some(room) = name
+        .strip_prefix("crates/")
+        .and_then(|rest| rest.split('/').next())
+    else {
         return breaches;
     };
     if !name.contains("/src/") || name.ends_with("tests.rs") || name.contains("/tests/") {
@@ -99,7 +139,9 @@ fn banned(name: &str, text: &str) -> Vec<String> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() && !path.ends_with("target") {

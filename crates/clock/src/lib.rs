@@ -24,7 +24,9 @@ impl Clock {
     ///
     /// Must be called inside the runtime whose clock it follows.
     pub fn simulated(start: Timestamp) -> Self {
-        Self { anchor: Some((start, Instant::now())) }
+        Self {
+            anchor: Some((start, Instant::now())),
+        }
     }
 
     /// The time of day, to the microsecond.
@@ -33,7 +35,9 @@ impl Clock {
             None => Timestamp::now(),
             Some((start, at)) => {
                 let elapsed = i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX);
-                start.checked_add(elapsed.microseconds()).unwrap_or(Timestamp::MAX)
+                start
+                    .checked_add(elapsed.microseconds())
+                    .unwrap_or(Timestamp::MAX)
             }
         }
     }

@@ -26,7 +26,10 @@ pub(crate) struct Receiver {
 
 impl Sender {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner { version: AtomicU64::new(0), notify: Notify::new() }))
+        Self(Arc::new(Inner {
+            version: AtomicU64::new(0),
+            notify: Notify::new(),
+        }))
     }
 
     /// Wakes everyone who waits.
@@ -37,7 +40,10 @@ impl Sender {
 
     /// A receiver for what comes from now on.
     pub(crate) fn subscribe(&self) -> Receiver {
-        Receiver { seen: self.0.version.load(Ordering::Relaxed), inner: Arc::clone(&self.0) }
+        Receiver {
+            seen: self.0.version.load(Ordering::Relaxed),
+            inner: Arc::clone(&self.0),
+        }
     }
 }
 

@@ -35,7 +35,10 @@ impl Loads {
 
     /// Mean utilization of a workload's ready GPUs at the last sample.
     pub fn utilization(&self, namespace: &str, name: &str) -> Option<f64> {
-        self.lock().utilization.get(&format!("{namespace}/{name}")).copied()
+        self.lock()
+            .utilization
+            .get(&format!("{namespace}/{name}"))
+            .copied()
     }
 
     pub(crate) fn publish(&self, utilization: BTreeMap<String, f64>) {
@@ -69,7 +72,9 @@ impl Workloads {
     /// Notes what a Deployment's annotation says.
     pub fn annotated(&mut self, workload: &str, annotation: Option<&str>) {
         match annotation {
-            Some(text) => self.annotations.insert(workload.to_owned(), text.to_owned()),
+            Some(text) => self
+                .annotations
+                .insert(workload.to_owned(), text.to_owned()),
             None => self.annotations.remove(workload),
         };
     }
@@ -89,12 +94,17 @@ impl Workloads {
         loads: &Loads,
         now: Timestamp,
     ) -> (f64, Option<LoadError>) {
-        let text = loads.outside(workload).or_else(|| self.annotations.get(workload).cloned());
-        let known = self.known.entry(workload.to_owned()).or_insert_with(|| Known {
-            text: None,
-            model: Model::default(),
-            since: now,
-        });
+        let text = loads
+            .outside(workload)
+            .or_else(|| self.annotations.get(workload).cloned());
+        let known = self
+            .known
+            .entry(workload.to_owned())
+            .or_insert_with(|| Known {
+                text: None,
+                model: Model::default(),
+                since: now,
+            });
         let mut error = None;
         if known.text != text {
             match Model::read(text.as_deref(), |path| std::fs::read_to_string(path)) {

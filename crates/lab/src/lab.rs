@@ -124,11 +124,17 @@ impl Lab {
     /// When the embedded API refuses a CRD or a node, which is a bug.
     pub async fn start(options: LabOptions) -> Result<Self, LabError> {
         let clock = clock::Clock::simulated(options.start);
-        let cluster = Cluster::new(cluster::Options { seed: options.seed, clock });
+        let cluster = Cluster::new(cluster::Options {
+            seed: options.seed,
+            clock,
+        });
         for crd in api::keda::crds() {
             let name = cluster::value::name(&crd).to_owned();
             let created = cluster.create("customresourcedefinitions.apiextensions.k8s.io", crd);
-            created.map_err(|status| LabError::Refused { what: name, why: status.message })?;
+            created.map_err(|status| LabError::Refused {
+                what: name,
+                why: status.message,
+            })?;
         }
         let client = Client::new(cluster.client_service(), "default");
         let cloud = cloud::Options {
@@ -153,14 +159,16 @@ impl Lab {
         let delays = &self.options.delays;
         let kubelet = KubeletView::new(self.clock);
         let logs = kubelet.clone();
-        self.cluster.set_log_source(Arc::new(move |namespace, pod, container| {
-            logs.logs(namespace, pod, container)
-        }));
+        self.cluster
+            .set_log_source(Arc::new(move |namespace, pod, container| {
+                logs.logs(namespace, pod, container)
+            }));
         let context = triggers::Context::new(self.names().service(), self.clock)
             .with_azure(self.authority.environment(), self.authority.file_reader());
         let operator = Operator::new(self.client.clone(), context, operator::Options::default());
         let metrics = operator.external_metrics_handler();
-        self.cluster.mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
+        self.cluster
+            .mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
 
         let controllers = cluster::controllers::Options {
             hpa_period: delays.hpa_period,
@@ -168,7 +176,10 @@ impl Lab {
         };
         tokio::spawn(cluster::controllers::run(self.cluster.clone(), controllers));
         tokio::spawn(cluster::scheduler::run(self.cluster.clone()));
-        let kubelets = kubelet::Options { start_delay: delays.pod_start, ..Default::default() };
+        let kubelets = kubelet::Options {
+            start_delay: delays.pod_start,
+            ..Default::default()
+        };
         tokio::spawn(kubelet::run(self.client.clone(), kubelet.clone(), kubelets));
         let pages = Pages {
             client: self.client.clone(),
@@ -181,10 +192,13 @@ impl Lab {
         };
         tokio::spawn(pages.run());
         tokio::spawn(operator.run());
-        self.cloud.start().await.map_err(|error| LabError::Refused {
-            what: "first nodes".to_owned(),
-            why: error.to_string(),
-        })?;
+        self.cloud
+            .start()
+            .await
+            .map_err(|error| LabError::Refused {
+                what: "first nodes".to_owned(),
+                why: error.to_string(),
+            })?;
         if self.options.plan_nodes {
             let mut planner = nodepools::Options::default();
             planner.settings.unneeded = delays.unneeded;
@@ -193,14 +207,21 @@ impl Lab {
             let after_add = planner.settings.delay_after_add.min(delays.unneeded);
             planner.settings.delay_after_add = after_add;
             let cloud = Arc::new(self.cloud.clone());
-            tokio::spawn(nodepools::run(self.client.clone(), self.clock, cloud, planner));
+            tokio::spawn(nodepools::run(
+                self.client.clone(),
+                self.clock,
+                cloud,
+                planner,
+            ));
         }
         Ok(())
     }
 
     /// What the lab shows now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.cluster, |namespace, name| self.loads.utilization(namespace, name))
+        Snapshot::take(&self.cluster, |namespace, name| {
+            self.loads.utilization(namespace, name)
+        })
     }
 
     fn names(&self) -> Names {

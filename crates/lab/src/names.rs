@@ -50,16 +50,25 @@ impl Names {
 
     fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, BoxError> {
         let host = request.uri().host().unwrap_or("").to_ascii_lowercase();
-        let alias = request.uri().authority().is_some_and(|authority| {
-            self.aliases.iter().any(|alias| alias == authority.as_str())
-        });
-        match if alias { Some(Place::Store) } else { resolve(&host) } {
+        let alias = request
+            .uri()
+            .authority()
+            .is_some_and(|authority| self.aliases.iter().any(|alias| alias == authority.as_str()));
+        match if alias {
+            Some(Place::Store)
+        } else {
+            resolve(&host)
+        } {
             Some(Place::Store) => Ok(self.query(request)),
             Some(Place::GuardedStore) => {
                 let now = self.clock.now();
                 let shown = bearer(&request);
                 let accepted = shown.is_some_and(|token| self.authority.accepts(token, now));
-                Ok(if accepted { self.query(request) } else { unauthorized() })
+                Ok(if accepted {
+                    self.query(request)
+                } else {
+                    unauthorized()
+                })
             }
             Some(Place::Authority) => Ok(self.authority.handle(request)),
             None => Err(format!("dial tcp: lookup {host}: no such host").into()),
@@ -70,7 +79,10 @@ impl Names {
     /// paths begin at `/api/v1`.
     fn query(&self, request: Request<Bytes>) -> Response<Bytes> {
         let (mut head, body) = request.into_parts();
-        if let Some(at) = head.uri.path_and_query().and_then(|p| p.as_str().find("/api/v1/"))
+        if let Some(at) = head
+            .uri
+            .path_and_query()
+            .and_then(|p| p.as_str().find("/api/v1/"))
             && at > 0
         {
             let path = head.uri.path_and_query().map_or("", |p| &p.as_str()[at..]);
@@ -78,7 +90,11 @@ impl Names {
                 head.uri = uri;
             }
         }
-        prometheus(&self.store, &Request::from_parts(head, body), self.clock.now())
+        prometheus(
+            &self.store,
+            &Request::from_parts(head, body),
+            self.clock.now(),
+        )
     }
 }
 
@@ -108,7 +124,12 @@ fn service_name(host: &str) -> bool {
 }
 
 fn bearer(request: &Request<Bytes>) -> Option<&str> {
-    request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    request
+        .headers()
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }
 
 fn unauthorized() -> Response<Bytes> {
@@ -125,12 +146,18 @@ mod tests {
     #[test]
     fn names_lead_where_the_lab_says() {
         let check = |host: &str, place| assert_eq!(resolve(host), place, "{host}");
-        check("example.prometheus.monitor.azure.com", Some(Place::GuardedStore));
+        check(
+            "example.prometheus.monitor.azure.com",
+            Some(Place::GuardedStore),
+        );
         check("login.microsoftonline.com", Some(Place::Authority));
         check("prometheus", Some(Place::Store));
         check("prometheus-server.monitoring", Some(Place::Store));
         check("prometheus-server.monitoring.svc", Some(Place::Store));
-        check("prometheus-server.monitoring.svc.cluster.local", Some(Place::Store));
+        check(
+            "prometheus-server.monitoring.svc.cluster.local",
+            Some(Place::Store),
+        );
         check("10.0.0.1", None);
         check("localhost", None);
         check("metrics.vendor.example.com", None);

@@ -97,8 +97,13 @@ fn event(event: &Value, now: Timestamp) -> Line {
         regarding["namespace"].as_str().unwrap_or(""),
         &text(&regarding["name"]),
     );
-    let mut line =
-        tell(now, Topic::Event, object, &text(&event["reason"]), text(&event["message"]));
+    let mut line = tell(
+        now,
+        Topic::Event,
+        object,
+        &text(&event["reason"]),
+        text(&event["message"]),
+    );
     line.warning = event["type"] == "Warning";
     line
 }
@@ -115,7 +120,14 @@ fn node(object: &Value, old: Option<&Value>, kind: ChangeKind, now: Timestamp) -
 }
 
 fn tell(time: Timestamp, topic: Topic, object: String, what: &str, text: String) -> Line {
-    Line { time, topic, object, what: what.to_owned(), text, warning: false }
+    Line {
+        time,
+        topic,
+        object,
+        what: what.to_owned(),
+        text,
+        warning: false,
+    }
 }
 
 fn named(object: &Value) -> String {
@@ -139,9 +151,13 @@ fn qualified(kind: &str, namespace: &str, name: &str) -> String {
 
 /// Whether a node's or pod's Ready condition is True.
 pub(crate) fn ready(object: &Value) -> bool {
-    object["status"]["conditions"].as_array().is_some_and(|conditions| {
-        conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-    })
+    object["status"]["conditions"]
+        .as_array()
+        .is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        })
 }
 
 /// GPUs that a node offers.
@@ -174,8 +190,14 @@ mod tests {
                    "spec": {"replicas": n}})
         };
         let line = told("deployments.apps", ChangeKind::Modified, of(4), Some(of(1)));
-        assert_eq!(line.unwrap(), "10:00:00   Replicas             ml/deployment/web  1 -> 4");
-        assert_eq!(told("deployments.apps", ChangeKind::Modified, of(4), Some(of(4))), None);
+        assert_eq!(
+            line.unwrap(),
+            "10:00:00   Replicas             ml/deployment/web  1 -> 4"
+        );
+        assert_eq!(
+            told("deployments.apps", ChangeKind::Modified, of(4), Some(of(4))),
+            None
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ impl std::str::FromStr for Speed {
         }
         match text.parse::<f64>() {
             Ok(n) if (0.01..=100_000.0).contains(&n) => Ok(Self::Times(n)),
-            _ => Err(format!("'{text}' is neither 'max' nor a number from 0.01 to 100000")),
+            _ => Err(format!(
+                "'{text}' is neither 'max' nor a number from 0.01 to 100000"
+            )),
         }
     }
 }
@@ -89,8 +91,15 @@ impl Pacer {
     /// A pacer that will go at `times` times real time.
     pub fn new(times: f64) -> Self {
         let (rope, ears) = sync_channel(1);
-        let bell = Bell { rope, waiting: Arc::new(AtomicUsize::new(0)) };
-        Self { ears, bell, tempo: Tempo(Arc::new(AtomicU64::new(times.to_bits()))) }
+        let bell = Bell {
+            rope,
+            waiting: Arc::new(AtomicUsize::new(0)),
+        };
+        Self {
+            ears,
+            bell,
+            tempo: Tempo(Arc::new(AtomicU64::new(times.to_bits()))),
+        }
     }
 
     /// The bell that wakes this pacer.
@@ -171,6 +180,10 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(100)).await;
         pacer.abort();
         // The lower bound only: a busy machine may be late, never early.
-        assert!(real.elapsed() >= Duration::from_millis(95), "{:?}", real.elapsed());
+        assert!(
+            real.elapsed() >= Duration::from_millis(95),
+            "{:?}",
+            real.elapsed()
+        );
     }
 }

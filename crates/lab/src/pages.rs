@@ -103,13 +103,19 @@ impl Pages {
         let now = self.clock.now();
         let uses = self.kubelet.gpus();
         let mut ready: BTreeMap<String, u32> = BTreeMap::new();
-        for name in uses.iter().filter(|on| on.ready_since.is_some()).filter_map(workload) {
+        for name in uses
+            .iter()
+            .filter(|on| on.ready_since.is_some())
+            .filter_map(workload)
+        {
             *ready.entry(name).or_default() += 1;
         }
         let mut utilization = BTreeMap::new();
         let mut errors = Vec::new();
         for (workload, gpus) in ready {
-            let (percent, error) = state.workloads.utilization(&workload, gpus, &self.loads, now);
+            let (percent, error) = state
+                .workloads
+                .utilization(&workload, gpus, &self.loads, now);
             errors.extend(error.map(|error| (workload.clone(), error)));
             utilization.insert(workload, percent);
         }
@@ -129,7 +135,8 @@ impl Pages {
         for node in state.nodes.values_mut() {
             let page = node.exporter.page(now);
             let summary =
-                self.store.ingest(page, &node.target, now.as_millisecond(), &mut node.cache);
+                self.store
+                    .ingest(page, &node.target, now.as_millisecond(), &mut node.cache);
             let labels: BTreeMap<_, _> = node.target.iter().cloned().collect();
             targets.push(Target {
                 scrape_pool: labels["job"].clone(),
@@ -137,7 +144,9 @@ impl Pages {
                 discovered_labels: labels.clone(),
                 labels,
                 up: Some(summary.error.is_none()),
-                last_error: summary.error.map_or_else(String::new, |error| error.to_string()),
+                last_error: summary
+                    .error
+                    .map_or_else(String::new, |error| error.to_string()),
                 last_scrape_ms: Some(now.as_millisecond()),
                 last_scrape_duration: 0.0,
                 interval: self.scrape,
@@ -149,8 +158,12 @@ impl Pages {
 
     /// Says on the Deployment that its load cannot be read.
     async fn report(&self, workload: &str, message: &str, now: Timestamp) {
-        let Some((namespace, name)) = workload.split_once('/') else { return };
-        let time = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+        let Some((namespace, name)) = workload.split_once('/') else {
+            return;
+        };
+        let time = Timestamp::from_second(now.as_second())
+            .unwrap_or(now)
+            .to_string();
         let event = json!({
             "metadata": {"generateName": format!("{name}."), "namespace": namespace},
             "involvedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name,
@@ -189,7 +202,11 @@ impl State {
         let name = node.name_any();
         let shown = node.data["status"]["allocatable"][RESOURCE].as_str();
         let gpus = shown.and_then(|text| text.parse().ok()).unwrap_or(0_usize);
-        if self.nodes.get(&name).is_some_and(|known| known.busy.len() == gpus) {
+        if self
+            .nodes
+            .get(&name)
+            .is_some_and(|known| known.busy.len() == gpus)
+        {
             return;
         }
         self.end_node(&name, store, now);
@@ -234,13 +251,18 @@ impl State {
             node.busy.fill(false);
         }
         for on in uses {
-            let Some(node) = self.nodes.get_mut(&on.node) else { continue };
+            let Some(node) = self.nodes.get_mut(&on.node) else {
+                continue;
+            };
             let index = on.gpu as usize;
             let percent = workload(on).and_then(|name| utilization.get(&name).copied());
             let work = match on.ready_since {
                 // A workload without a Deployment has no annotation to steer
                 // it: it is busy.
-                Some(_) => Work { utilization: percent.unwrap_or(100.0), memory: MEMORY },
+                Some(_) => Work {
+                    utilization: percent.unwrap_or(100.0),
+                    memory: MEMORY,
+                },
                 None => Work::default(),
             };
             node.exporter.source_mut().set(index, work);
@@ -261,7 +283,11 @@ impl State {
 }
 
 fn key(object: &DynamicObject) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
 }
 
 /// The Deployment whose load a GPU's pod shares.
@@ -270,7 +296,10 @@ fn workload(on: &GpuUse) -> Option<String> {
 }
 
 fn attribution(on: &GpuUse) -> Attribution {
-    let owner = Owner { kind: on.owner_kind.clone(), name: on.owner_name.clone() };
+    let owner = Owner {
+        kind: on.owner_kind.clone(),
+        name: on.owner_name.clone(),
+    };
     Attribution {
         namespace: on.namespace.clone(),
         pod: on.pod.clone(),

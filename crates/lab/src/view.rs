@@ -78,13 +78,17 @@ impl Snapshot {
             pool.gpus += gpus(node);
         }
         for pod in &pods {
-            let on = pod["spec"]["nodeName"].as_str().and_then(|node| pool_of.get(node));
+            let on = pod["spec"]["nodeName"]
+                .as_str()
+                .and_then(|node| pool_of.get(node));
             if let Some(pool) = on.and_then(|name| pools.get_mut(name)) {
                 pool.gpus_used += pod_gpus(pod);
             }
         }
         let hpas = cluster.list("horizontalpodautoscalers.autoscaling", None);
-        let workloads = hpas.iter().filter_map(|hpa| workload(cluster, hpa, &pods, &utilization));
+        let workloads = hpas
+            .iter()
+            .filter_map(|hpa| workload(cluster, hpa, &pods, &utilization));
         Self {
             time: cluster.now(),
             workloads: workloads.collect(),
@@ -104,7 +108,10 @@ fn workload(
     let deployment = cluster.get("deployments.apps", namespace, name).ok()?;
     let selector = deployment["spec"]["selector"]["matchLabels"].as_object()?;
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| cluster::value::namespace(pod) == namespace) {
+    for pod in pods
+        .iter()
+        .filter(|pod| cluster::value::namespace(pod) == namespace)
+    {
         let labels = &pod["metadata"]["labels"];
         if selector.iter().all(|(key, value)| &labels[key] == value) {
             let state = if cluster::value::deleting(pod) {
@@ -115,13 +122,23 @@ fn workload(
             *states.entry(state.to_owned()).or_default() += 1;
         }
     }
-    let limited = hpa["status"]["conditions"].as_array().and_then(|conditions| {
-        let limited = conditions
-            .iter()
-            .find(|c| c["type"] == "ScalingLimited" && c["status"] == "True")
-            .or_else(|| conditions.iter().find(|c| c["status"] == "False" && c["type"] != "ScalingLimited" && c["type"] != "ScaledToZero"));
-        limited.and_then(|c| c["message"].as_str()).map(str::to_owned)
-    });
+    let limited = hpa["status"]["conditions"]
+        .as_array()
+        .and_then(|conditions| {
+            let limited = conditions
+                .iter()
+                .find(|c| c["type"] == "ScalingLimited" && c["status"] == "True")
+                .or_else(|| {
+                    conditions.iter().find(|c| {
+                        c["status"] == "False"
+                            && c["type"] != "ScalingLimited"
+                            && c["type"] != "ScaledToZero"
+                    })
+                });
+            limited
+                .and_then(|c| c["message"].as_str())
+                .map(str::to_owned)
+        });
     Some(WorkloadView {
         name: format!("{namespace}/{name}"),
         replicas: deployment["spec"]["replicas"].as_i64().unwrap_or(0),
@@ -151,10 +168,16 @@ fn metric(hpa: &Value) -> String {
 
 /// GPUs that a pod asks for.
 pub(crate) fn pod_gpus(pod: &Value) -> i64 {
-    let containers = pod["spec"]["containers"].as_array().map_or(&[][..], Vec::as_slice);
+    let containers = pod["spec"]["containers"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let of = |container: &Value| {
         let limit = container["resources"]["limits"]["nvidia.com/gpu"].clone();
-        limit.as_str().and_then(|text| text.parse().ok()).or(limit.as_i64()).unwrap_or(0)
+        limit
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .or(limit.as_i64())
+            .unwrap_or(0)
     };
     containers.iter().map(of).sum()
 }

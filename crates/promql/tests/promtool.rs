@@ -13,7 +13,10 @@ fn store() -> Store {
     let target = [("job".to_owned(), "dcgm".to_owned())];
     let mut cache = ScrapeCache::new();
     for i in 0..60 {
-        let page = format!("gpu{{pod=\"a\"}} {i}\nrequests_total{{pod=\"a\"}} {}\n", i * 5);
+        let page = format!(
+            "gpu{{pod=\"a\"}} {i}\nrequests_total{{pod=\"a\"}} {}\n",
+            i * 5
+        );
         store.ingest(&page, &target, T0 + i * 5_000, &mut cache);
     }
     store
@@ -70,7 +73,11 @@ fn promtool_reads_every_answer() {
     }
     let url = serve(store());
     let run = |args: &[&str]| {
-        let out = Command::new("promtool").arg("query").args(args).output().expect("it starts");
+        let out = Command::new("promtool")
+            .arg("query")
+            .args(args)
+            .output()
+            .expect("it starts");
         let text = |b: &[u8]| String::from_utf8_lossy(b).trim().to_owned();
         (out.status.success(), text(&out.stdout), text(&out.stderr))
     };
@@ -81,10 +88,16 @@ fn promtool_reads_every_answer() {
     let (ok, out, err) = run(&["instant", time, &url, "rate(requests_total[2m])"]);
     assert!(ok, "{err}");
     assert_eq!(out, "{job=\"dcgm\", pod=\"a\"} => 1 @[1767225895]");
-    let range = ["range", "--start=1767225600", "--end=1767225660", "--step=30s"];
+    let range = [
+        "range",
+        "--start=1767225600",
+        "--end=1767225660",
+        "--step=30s",
+    ];
     let (ok, out, err) = run(&[&range[..], &[&url, "gpu"]].concat());
     assert!(ok, "{err}");
-    let want = "gpu{job=\"dcgm\", pod=\"a\"} =>\n0 @[1767225600]\n6 @[1767225630]\n12 @[1767225660]";
+    let want =
+        "gpu{job=\"dcgm\", pod=\"a\"} =>\n0 @[1767225600]\n6 @[1767225630]\n12 @[1767225660]";
     assert_eq!(out, want);
     let span = ["--start=2026-01-01T00:00:00Z", "--end=2026-01-01T00:05:00Z"];
     let (ok, out, err) = run(&[&["series", "--match=gpu"], &span[..], &[&url]].concat());

@@ -98,7 +98,9 @@ impl fmt::Display for Pool {
             self.price,
             self.provision.as_secs()
         )?;
-        self.taints.iter().try_for_each(|taint| write!(f, ",taint={taint}"))
+        self.taints
+            .iter()
+            .try_for_each(|taint| write!(f, ",taint={taint}"))
     }
 }
 

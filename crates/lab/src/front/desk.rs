@@ -36,7 +36,11 @@ pub async fn receive(desk: Desk, mut knocks: mpsc::Receiver<Knock>) {
 
 impl Desk {
     async fn answer(self, knock: Knock) {
-        let Knock { door, request, reply } = knock;
+        let Knock {
+            door,
+            request,
+            reply,
+        } = knock;
         match door {
             Door::Prometheus => {
                 let answer = prometheus(&self.store, &request, self.cluster.now());
@@ -110,6 +114,8 @@ pub(crate) fn prometheus(
     *response.status_mut() =
         http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let kind = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, kind);
     response
 }

@@ -20,7 +20,7 @@ pub enum KubeconfigError {
     )]
     Foreign(PathBuf),
     /// The file system said no.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Write {
         /// The file.
         path: PathBuf,
@@ -59,7 +59,10 @@ impl Kubeconfig {
         };
         if let Some(folder) = &own_folder {
             let made = fs::DirBuilder::new().mode(0o700).create(folder);
-            made.map_err(|source| KubeconfigError::Write { path: folder.clone(), source })?;
+            made.map_err(|source| KubeconfigError::Write {
+                path: folder.clone(),
+                source,
+            })?;
         }
         if path.exists() {
             let ours = fs::read_to_string(&path).is_ok_and(|text| text.starts_with(MARK));
@@ -76,9 +79,16 @@ impl Kubeconfig {
              contexts:\n- name: rheostat-lab\n  context:\n    cluster: rheostat-lab\n    user: lab-admin\n\
              users:\n- name: lab-admin\n  user:\n    token: {token}\n"
         );
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|source| KubeconfigError::Write { path: path.clone(), source })?;
+            .map_err(|source| KubeconfigError::Write {
+                path: path.clone(),
+                source,
+            })?;
         Ok(Self { path, own_folder })
     }
 
@@ -113,7 +123,13 @@ mod tests {
         Kubeconfig::write(Some(&path), "https://127.0.0.1:2", "CA", "t").unwrap();
         fs::write(&path, "apiVersion: v1\nkind: Config\n").unwrap();
         let refused = Kubeconfig::write(Some(&path), "https://127.0.0.1:3", "CA", "t");
-        assert!(matches!(refused, Err(KubeconfigError::Foreign(_))), "{refused:?}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "apiVersion: v1\nkind: Config\n");
+        assert!(
+            matches!(refused, Err(KubeconfigError::Foreign(_))),
+            "{refused:?}"
+        );
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "apiVersion: v1\nkind: Config\n"
+        );
     }
 }

@@ -64,7 +64,7 @@ pub enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {addr}: {source} (choose another with --listen, port 0 takes any)")]
+    #[error("cannot listen on {addr} (choose another with --listen, port 0 takes any)")]
     Listen {
         /// The address asked for.
         addr: SocketAddr,

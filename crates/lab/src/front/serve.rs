@@ -61,8 +61,10 @@ pub fn open(
     bell: Bell,
 ) -> Result<(Doors, mpsc::Receiver<Knock>), FrontError> {
     let bind = |addr: SocketAddr| {
-        let made = std::net::TcpListener::bind(addr)
-            .and_then(|l| l.set_nonblocking(true).and_then(|()| Ok((l.local_addr()?, l))));
+        let made = std::net::TcpListener::bind(addr).and_then(|l| {
+            l.set_nonblocking(true)
+                .and_then(|()| Ok((l.local_addr()?, l)))
+        });
         made.map_err(|source| FrontError::Listen { addr, source })
     };
     let (kubernetes, kubernetes_listener) = bind(config.listen)?;
@@ -90,9 +92,19 @@ pub fn open(
             knocks: knocks.clone(),
             bell: bell.clone(),
         });
-        let prometheus = Arc::new(Porch { door: Door::Prometheus, token: None, knocks, bell });
+        let prometheus = Arc::new(Porch {
+            door: Door::Prometheus,
+            token: None,
+            knocks,
+            bell,
+        });
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let first = accept(kubernetes_listener, Some(acceptor), kubernetes, Arc::clone(&room));
+        let first = accept(
+            kubernetes_listener,
+            Some(acceptor),
+            kubernetes,
+            Arc::clone(&room),
+        );
         let second = accept(prometheus_listener, None, prometheus, room);
         tokio::select! {
             biased;
@@ -105,8 +117,13 @@ pub fn open(
         .name("front-door".to_owned())
         .spawn(move || runtime.block_on(serve))
         .map_err(FrontError::Start)?;
-    let doors =
-        Doors { kubernetes, prometheus, kubeconfig, stop: Some(stop), thread: Some(thread) };
+    let doors = Doors {
+        kubernetes,
+        prometheus,
+        kubeconfig,
+        stop: Some(stop),
+        thread: Some(thread),
+    };
     Ok((doors, desk))
 }
 
@@ -125,9 +142,13 @@ async fn accept(
     porch: Arc<Porch>,
     room: Arc<Semaphore>,
 ) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
     loop {
-        let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(seat) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let Ok((socket, _)) = listener.accept().await else {
             // Out of file handles: give running connections time to end.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -154,8 +175,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    server.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128);
     let service = service_fn(move |request| {
         let porch = Arc::clone(&porch);
         async move { Ok::<_, Infallible>(porch.answer(request).await) }
@@ -185,7 +212,11 @@ impl Porch {
         };
         let limit = take_watch_timeout(&mut head.uri);
         let (reply, answer) = oneshot::channel();
-        let knock = Knock { door: self.door, request: Request::from_parts(head, body), reply };
+        let knock = Knock {
+            door: self.door,
+            request: Request::from_parts(head, body),
+            reply,
+        };
         if self.knocks.try_send(knock).is_err() {
             let why = "the lab has too many requests waiting: try again";
             return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", why);
@@ -207,7 +238,10 @@ fn stream(chunks: mpsc::Receiver<Bytes>, limit: Option<Duration>) -> Body {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let frames = futures::stream::unfold(chunks, move |mut chunks| async move {
         let next = match deadline {
-            Some(at) => tokio::time::timeout_at(at, chunks.recv()).await.ok().flatten(),
+            Some(at) => tokio::time::timeout_at(at, chunks.recv())
+                .await
+                .ok()
+                .flatten(),
             None => chunks.recv().await,
         };
         next.map(|bytes| (bytes, chunks))
@@ -219,11 +253,15 @@ fn stream(chunks: mpsc::Receiver<Bytes>, limit: Option<Duration>) -> Body {
 /// seconds, and the simulation would count its own.
 fn take_watch_timeout(uri: &mut http::Uri) -> Option<Duration> {
     let query = uri.query()?;
-    if !query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1") {
+    if !query
+        .split('&')
+        .any(|pair| pair == "watch=true" || pair == "watch=1")
+    {
         return None;
     }
-    let (timeouts, kept): (Vec<&str>, Vec<&str>) =
-        query.split('&').partition(|pair| pair.starts_with("timeoutSeconds="));
+    let (timeouts, kept): (Vec<&str>, Vec<&str>) = query
+        .split('&')
+        .partition(|pair| pair.starts_with("timeoutSeconds="));
     let seconds = timeouts.first()?.split_once('=')?.1.parse().ok()?;
     let address = format!("{}?{}", uri.path(), kept.join("&"));
     *uri = address.parse().ok()?;
@@ -231,14 +269,22 @@ fn take_watch_timeout(uri: &mut http::Uri) -> Option<Duration> {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }
 
 /// Compares without stopping at the first difference, so that the time taken
 /// tells nothing about the token.
 fn same(shown: &str, token: &str) -> bool {
     shown.len() == token.len()
-        && shown.bytes().zip(token.bytes()).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+        && shown
+            .bytes()
+            .zip(token.bytes())
+            .fold(0, |diff, (a, b)| diff | (a ^ b))
+            == 0
 }
 
 fn refusal(code: StatusCode, reason: &str, message: &str) -> Response<Body> {
@@ -260,7 +306,9 @@ mod tests {
 
     #[test]
     fn only_a_watch_loses_its_timeout() {
-        let mut uri = "/api/v1/pods?watch=true&timeoutSeconds=300&resourceVersion=7".parse().unwrap();
+        let mut uri = "/api/v1/pods?watch=true&timeoutSeconds=300&resourceVersion=7"
+            .parse()
+            .unwrap();
         assert_eq!(take_watch_timeout(&mut uri), Some(Duration::from_secs(300)));
         assert_eq!(uri, "/api/v1/pods?watch=true&resourceVersion=7");
         let mut uri = "/api/v1/pods?timeoutSeconds=300".parse().unwrap();

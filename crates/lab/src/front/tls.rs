@@ -26,18 +26,19 @@ pub(super) fn identity(host: IpAddr) -> Result<Identity, FrontError> {
     let ca_key = KeyPair::generate().map_err(|e| fail(&e))?;
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "rheostat-lab-ca");
+    ca.distinguished_name
+        .push(DnType::CommonName, "rheostat-lab-ca");
     let ca_cert = ca.self_signed(&ca_key).map_err(|e| fail(&e))?;
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate().map_err(|e| fail(&e))?;
-    let mut leaf =
-        CertificateParams::new(vec!["localhost".to_owned(), "kubernetes".to_owned()])
-            .map_err(|e| fail(&e))?;
+    let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "kubernetes".to_owned()])
+        .map_err(|e| fail(&e))?;
     for ip in [host, IpAddr::V4(Ipv4Addr::LOCALHOST)] {
         leaf.subject_alt_names.push(SanType::IpAddress(ip));
     }
-    leaf.distinguished_name.push(DnType::CommonName, "rheostat-lab");
+    leaf.distinguished_name
+        .push(DnType::CommonName, "rheostat-lab");
     let cert = leaf.signed_by(&key, &issuer).map_err(|e| fail(&e))?;
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -23,7 +23,7 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The file cannot be opened.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     File {
         /// The file.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum ApplyError {
         source: std::io::Error,
     },
     /// It is no YAML.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Yaml {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum ApplyError {
         why: String,
     },
     /// The API refused an object.
-    #[error("{path}:{line}: {source}")]
+    #[error("{path}:{line}")]
     Refused {
         /// The file.
         path: PathBuf,
@@ -70,7 +70,10 @@ pub struct Applier {
 impl Applier {
     /// An applier on `client`.
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: BTreeMap::new() }
+        Self {
+            client,
+            kinds: BTreeMap::new(),
+        }
     }
 
     /// Applies every object of the file, or of the folder's `.yaml`, `.yml`
@@ -79,20 +82,33 @@ impl Applier {
     /// # Errors
     /// At the first object that fails; those before it stay applied.
     pub async fn apply(&mut self, path: &Path) -> Result<Vec<Outcome>, ApplyError> {
-        let cannot = |path: &Path, source| ApplyError::File { path: path.to_path_buf(), source };
+        let cannot = |path: &Path, source| ApplyError::File {
+            path: path.to_path_buf(),
+            source,
+        };
         let mut files = vec![path.to_path_buf()];
         if path.is_dir() {
             let entries = std::fs::read_dir(path).map_err(|e| cannot(path, e))?;
-            files = entries.flatten().map(|entry| entry.path()).filter(|p| is_manifest(p)).collect();
+            files = entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|p| is_manifest(p))
+                .collect();
             files.sort();
         }
         let mut outcomes = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(&file).map_err(|e| cannot(&file, e))?;
-            let documents = api::yaml::parse_documents(&text)
-                .map_err(|source| ApplyError::Yaml { path: file.clone(), source })?;
+            let documents =
+                api::yaml::parse_documents(&text).map_err(|source| ApplyError::Yaml {
+                    path: file.clone(),
+                    source,
+                })?;
             for document in documents {
-                outcomes.push(self.apply_object(document.value, &file, document.line).await?);
+                outcomes.push(
+                    self.apply_object(document.value, &file, document.line)
+                        .await?,
+                );
             }
         }
         Ok(outcomes)
@@ -104,14 +120,21 @@ impl Applier {
         file: &Path,
         line: usize,
     ) -> Result<Outcome, ApplyError> {
-        let wrong = |why: String| ApplyError::Object { path: file.to_path_buf(), line, why };
+        let wrong = |why: String| ApplyError::Object {
+            path: file.to_path_buf(),
+            line,
+            why,
+        };
         let refused = |source: kube::Error| ApplyError::Refused {
             path: file.to_path_buf(),
             line,
             source: Box::new(source),
         };
         let text = |value: &Value, what: &str| {
-            value.as_str().map(str::to_owned).ok_or_else(|| wrong(format!("{what} is not set")))
+            value
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| wrong(format!("{what} is not set")))
         };
         let api_version = text(&object["apiVersion"], "apiVersion")?;
         let kind = text(&object["kind"], "kind")?;
@@ -120,24 +143,38 @@ impl Applier {
             .collection(&api_version, &kind)
             .await
             .map_err(refused)?
-            .ok_or_else(|| wrong(format!("no matches for kind \"{kind}\" in version \"{api_version}\"")))?;
+            .ok_or_else(|| {
+                wrong(format!(
+                    "no matches for kind \"{kind}\" in version \"{api_version}\""
+                ))
+            })?;
         let root = root(&api_version);
         let collection = if namespaced {
-            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+            let namespace = object["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or("default");
             format!("{root}/namespaces/{namespace}/{plural}")
         } else {
             format!("{root}/{plural}")
         };
-        let outcome = |created| Outcome { object: format!("{}/{name}", kind.to_lowercase()), created };
+        let outcome = |created| Outcome {
+            object: format!("{}/{name}", kind.to_lowercase()),
+            created,
+        };
 
-        let found: Result<Value, _> = self.send("GET", &format!("{collection}/{name}"), "", None).await;
+        let found: Result<Value, _> = self
+            .send("GET", &format!("{collection}/{name}"), "", None)
+            .await;
         match found {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 let applied = format!("{object}\n");
                 object["metadata"]["annotations"][LAST_APPLIED] = json!(applied);
-                let path =
-                    format!("{collection}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict");
-                self.send("POST", &path, "application/json", Some(&object)).await.map_err(refused)?;
+                let path = format!(
+                    "{collection}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
+                );
+                self.send("POST", &path, "application/json", Some(&object))
+                    .await
+                    .map_err(refused)?;
                 Ok(outcome(true))
             }
             Err(other) => Err(refused(other)),
@@ -146,7 +183,9 @@ impl Applier {
                     "{collection}/{name}?fieldManager=kubectl&fieldValidation=Strict&force=true"
                 );
                 let kind = "application/apply-patch+yaml";
-                self.send("PATCH", &path, kind, Some(&object)).await.map_err(refused)?;
+                self.send("PATCH", &path, kind, Some(&object))
+                    .await
+                    .map_err(refused)?;
                 Ok(outcome(false))
             }
         }
@@ -207,5 +246,6 @@ fn root(api_version: &str) -> String {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json")
+    path.extension()
+        .is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json")
 }

@@ -95,7 +95,11 @@ pub struct CheckError {
 }
 
 static KINDS: &[Kind] = &[
-    kind(&["deployments", "deployment", "deploy"], "/apis/apps/v1", true),
+    kind(
+        &["deployments", "deployment", "deploy"],
+        "/apis/apps/v1",
+        true,
+    ),
     kind(&["replicasets", "replicaset", "rs"], "/apis/apps/v1", true),
     kind(&["pods", "pod", "po"], "/api/v1", true),
     kind(&["nodes", "node", "no"], "/api/v1", false),
@@ -106,7 +110,11 @@ static KINDS: &[Kind] = &[
         "/apis/autoscaling/v2",
         true,
     ),
-    kind(&["scaledobjects", "scaledobject", "so"], "/apis/keda.sh/v1alpha1", true),
+    kind(
+        &["scaledobjects", "scaledobject", "so"],
+        "/apis/keda.sh/v1alpha1",
+        true,
+    ),
     kind(
         &["triggerauthentications", "triggerauthentication", "ta"],
         "/apis/keda.sh/v1alpha1",
@@ -115,7 +123,11 @@ static KINDS: &[Kind] = &[
 ];
 
 const fn kind(names: &'static [&'static str], root: &'static str, namespaced: bool) -> Kind {
-    Kind { names, root, namespaced }
+    Kind {
+        names,
+        root,
+        namespaced,
+    }
 }
 
 impl Kind {
@@ -147,7 +159,10 @@ impl FromStr for Target {
             format!("no kind '{kind}' in stories; known: {}", names.join(", "))
         };
         let kind = Kind::named(kind).ok_or_else(known)?;
-        Ok(Self { kind, name: name.to_owned() })
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -191,7 +206,10 @@ impl FromStr for Check {
     type Err = CheckError;
 
     fn from_str(text: &str) -> Result<Self, CheckError> {
-        parse(text.trim()).map_err(|why| CheckError { check: text.to_owned(), why })
+        parse(text.trim()).map_err(|why| CheckError {
+            check: text.to_owned(),
+            why,
+        })
     }
 }
 
@@ -235,7 +253,9 @@ fn count(rest: &str) -> Result<Check, String> {
         return Err("expected: count KINDS [SELECTOR] [phase=P] [ready] OP N".to_owned());
     };
     let kind = Kind::named(plural).ok_or_else(|| format!("no kind '{plural}' in stories"))?;
-    let value = value.parse().map_err(|_| format!("'{value}' is no number"))?;
+    let value = value
+        .parse()
+        .map_err(|_| format!("'{value}' is no number"))?;
     let op = op.parse()?;
     let (mut selector, mut phase, mut ready) = (String::new(), None, false);
     for filter in filters {
@@ -245,7 +265,14 @@ fn count(rest: &str) -> Result<Check, String> {
             None => (*filter).clone_into(&mut selector),
         }
     }
-    Ok(Check::Count { kind, selector, phase, ready, op, value })
+    Ok(Check::Count {
+        kind,
+        selector,
+        phase,
+        ready,
+        op,
+        value,
+    })
 }
 
 impl Check {
@@ -270,15 +297,30 @@ impl Check {
         match self {
             Self::Exists(_) => (answer.is_some(), "it is not there".to_owned()),
             Self::Gone(_) => (answer.is_none(), "it is still there".to_owned()),
-            Self::Field { path, op, value, .. } => {
-                let Some(object) = answer else { return (false, "it is not there".to_owned()) };
+            Self::Field {
+                path, op, value, ..
+            } => {
+                let Some(object) = answer else {
+                    return (false, "it is not there".to_owned());
+                };
                 let found = field(object, path);
                 let holds = op.holds(compare(&found, value));
-                (holds, format!("it is {}", if found.is_empty() { "absent" } else { &found }))
+                (
+                    holds,
+                    format!("it is {}", if found.is_empty() { "absent" } else { &found }),
+                )
             }
-            Self::Count { phase, ready, op, value, .. } => {
+            Self::Count {
+                phase,
+                ready,
+                op,
+                value,
+                ..
+            } => {
                 let wanted = |object: &&Value| {
-                    phase.as_ref().is_none_or(|p| field(object, "status.phase") == *p)
+                    phase
+                        .as_ref()
+                        .is_none_or(|p| field(object, "status.phase") == *p)
                         && (!ready || field(object, "condition.Ready") == "True")
                 };
                 let found = items(answer).iter().filter(wanted).count() as i64;
@@ -286,10 +328,15 @@ impl Check {
             }
             Self::Event { text, .. } => {
                 let found = items(answer).iter().any(|event| {
-                    event["message"].as_str().is_some_and(|message| message.contains(text.as_str()))
+                    event["message"]
+                        .as_str()
+                        .is_some_and(|message| message.contains(text.as_str()))
                 });
-                let last = items(answer).last().and_then(|event| event["message"].as_str());
-                let instead = last.map_or("there is none".to_owned(), |m| format!("the last is '{m}'"));
+                let last = items(answer)
+                    .last()
+                    .and_then(|event| event["message"].as_str());
+                let instead =
+                    last.map_or("there is none".to_owned(), |m| format!("the last is '{m}'"));
                 (found, instead)
             }
         }
@@ -297,7 +344,9 @@ impl Check {
 }
 
 fn items(answer: Option<&Value>) -> &[Value] {
-    answer.and_then(|list| list["items"].as_array()).map_or(&[], Vec::as_slice)
+    answer
+        .and_then(|list| list["items"].as_array())
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The text of a field, "" where absent.
@@ -305,7 +354,9 @@ fn field(object: &Value, path: &str) -> String {
     if let Some(condition) = path.strip_prefix("condition.") {
         let (kind, part) = condition.split_once('.').unwrap_or((condition, "status"));
         let found = object["status"]["conditions"].as_array().and_then(|list| {
-            list.iter().find(|c| c["type"] == kind).and_then(|c| c[part].as_str())
+            list.iter()
+                .find(|c| c["type"] == kind)
+                .and_then(|c| c[part].as_str())
         });
         return found.unwrap_or("").to_owned();
     }
@@ -335,8 +386,20 @@ impl fmt::Display for Check {
         match self {
             Self::Exists(target) => write!(f, "{target} exists"),
             Self::Gone(target) => write!(f, "{target} is gone"),
-            Self::Field { target, path, op, value } => write!(f, "{target} {path} {op} {value}"),
-            Self::Count { kind, selector, phase, ready, op, value } => {
+            Self::Field {
+                target,
+                path,
+                op,
+                value,
+            } => write!(f, "{target} {path} {op} {value}"),
+            Self::Count {
+                kind,
+                selector,
+                phase,
+                ready,
+                op,
+                value,
+            } => {
                 write!(f, "{}", kind.names[0])?;
                 if !selector.is_empty() {
                     write!(f, " {selector}")?;
@@ -388,7 +451,10 @@ mod tests {
         assert!(holds("deploy/x spec.replicas >= 9", object));
         assert!(!holds("deploy/x spec.replicas = 9", object));
         assert!(holds("hpa/x condition.ScalingLimited = True", object));
-        assert!(holds("hpa/x condition.ScalingLimited.reason = TooFewReplicas", object));
+        assert!(holds(
+            "hpa/x condition.ScalingLimited.reason = TooFewReplicas",
+            object
+        ));
         assert!(!holds("deploy/x spec.replicas = 9", None));
         assert!(holds("gone deploy/x", None));
     }
@@ -407,7 +473,13 @@ mod tests {
 
     #[test]
     fn a_check_that_cannot_be_read_says_what_would_be_right() {
-        for bad in ["", "exists x", "count pods", "deploy/x spec.replicas ~ 1", "frob/x a = 1"] {
+        for bad in [
+            "",
+            "exists x",
+            "count pods",
+            "deploy/x spec.replicas ~ 1",
+            "frob/x a = 1",
+        ] {
             assert!(bad.parse::<Check>().is_err(), "{bad}");
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use apply::{ApplyError, Applier, Outcome};
+pub use apply::{Applier, ApplyError, Outcome};
 pub use check::{Check, CheckError};
 pub use play::{StoryError, Told, play};
 
@@ -55,7 +55,7 @@ pub struct Step {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be opened.
-    #[error("cannot read the story {path}: {source}")]
+    #[error("cannot read the story {path}")]
     File {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// It is no YAML.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Yaml {
         /// The file.
         path: PathBuf,
@@ -120,7 +120,9 @@ impl<'de> Deserialize<'de> for OneOrMany {
             many @ Value::Array(_) => serde_json::from_value(many)
                 .map(Self)
                 .map_err(|_| serde::de::Error::custom("expected a list of strings")),
-            _ => Err(serde::de::Error::custom("expected a string or a list of strings")),
+            _ => Err(serde::de::Error::custom(
+                "expected a string or a list of strings",
+            )),
         }
     }
 }
@@ -131,8 +133,10 @@ impl Story {
     /// # Errors
     /// With the place in the file, the field and what would be right.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ReadError::File { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ReadError::File {
+            path: path.to_path_buf(),
+            source,
+        })?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         Self::parse(&text, path, folder)
     }
@@ -142,18 +146,30 @@ impl Story {
     /// # Errors
     /// As [`Story::read`].
     pub fn parse(text: &str, path: &Path, folder: PathBuf) -> Result<Self, ReadError> {
-        let field = |what: String| ReadError::Field { path: path.to_path_buf(), what };
-        let mut documents = api::yaml::parse_documents(text)
-            .map_err(|source| ReadError::Yaml { path: path.to_path_buf(), source })?;
+        let field = |what: String| ReadError::Field {
+            path: path.to_path_buf(),
+            what,
+        };
+        let mut documents = api::yaml::parse_documents(text).map_err(|source| ReadError::Yaml {
+            path: path.to_path_buf(),
+            source,
+        })?;
         if documents.len() != 1 {
-            return Err(field(format!("a story is one document, this is {}", documents.len())));
+            return Err(field(format!(
+                "a story is one document, this is {}",
+                documents.len()
+            )));
         }
-        let raw: RawStory = serde_json::from_value(documents.remove(0).value)
-            .map_err(|e| field(e.to_string()))?;
+        let raw: RawStory =
+            serde_json::from_value(documents.remove(0).value).map_err(|e| field(e.to_string()))?;
         let steps = raw.steps.into_iter().enumerate().map(|(n, raw)| {
             step(raw, &folder).map_err(|what| field(format!("steps[{n}]: {what}")))
         });
-        Ok(Self { title: raw.title, steps: steps.collect::<Result<_, _>>()?, folder })
+        Ok(Self {
+            title: raw.title,
+            steps: steps.collect::<Result<_, _>>()?,
+            folder,
+        })
     }
 }
 
@@ -161,11 +177,15 @@ fn step(raw: Value, folder: &Path) -> Result<Step, String> {
     let raw: RawStep = serde_json::from_value(raw).map_err(|e| e.to_string())?;
     let checks = |name: &str, list: OneOrMany| {
         let parse = |text: &String| text.parse().map_err(|e| format!("{name}: {e}"));
-        list.0.iter().map(parse).collect::<Result<Vec<Check>, String>>()
+        list.0
+            .iter()
+            .map(parse)
+            .collect::<Result<Vec<Check>, String>>()
     };
     let duration = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
-            let parsed = api::duration::GoDuration::parse(text).map_err(|e| format!("{name}: {e}"))?;
+            let parsed =
+                api::duration::GoDuration::parse(text).map_err(|e| format!("{name}: {e}"))?;
             if parsed.0 < 0 {
                 return Err(format!("{name}: {text} is negative"));
             }
@@ -174,7 +194,9 @@ fn step(raw: Value, folder: &Path) -> Result<Step, String> {
         text.as_ref().map(parse).transpose()
     };
     Ok(Step {
-        say: raw.say.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")),
+        say: raw
+            .say
+            .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")),
         apply: raw.apply.0.iter().map(|file| folder.join(file)).collect(),
         annotate: raw.annotate,
         scale: raw.scale,
@@ -191,7 +213,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Story, String> {
-        Story::parse(text, Path::new("s.yaml"), PathBuf::from("dir")).map_err(|e| e.to_string())
+        Story::parse(text, Path::new("s.yaml"), PathBuf::from("dir")).map_err(|e| {
+            let cause = std::error::Error::source(&e).map(|cause| format!(": {cause}"));
+            format!("{e}{}", cause.unwrap_or_default())
+        })
     }
 
     #[test]
@@ -214,8 +239,14 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{error}");
         };
-        check("title: t\nsteps:\n- sya: x\n", "steps[0]: unknown field `sya`");
-        check("title: t\nsteps:\n- until: count pods\n", "steps[0]: until: ");
+        check(
+            "title: t\nsteps:\n- sya: x\n",
+            "steps[0]: unknown field `sya`",
+        );
+        check(
+            "title: t\nsteps:\n- until: count pods\n",
+            "steps[0]: until: ",
+        );
         check("title: t\nsteps:\n- wait: soon\n", "steps[0]: wait: ");
         check("title: [", "s.yaml: line 1");
     }

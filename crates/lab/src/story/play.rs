@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::check::{Check, Target};
-use super::{ApplyError, Applier, Step, Story};
+use super::{Applier, ApplyError, Step, Story};
 
 /// How often checks are looked at; the API answers in microseconds, and no
 /// recorded time is finer.
@@ -44,7 +44,7 @@ pub enum Told {
 #[derive(Debug, thiserror::Error)]
 pub enum StoryError {
     /// A file could not be applied.
-    #[error("step {step}: {source}")]
+    #[error("step {step}")]
     Apply {
         /// The step.
         step: usize,
@@ -94,13 +94,24 @@ pub async fn play(
     clock: clock::Clock,
     mut tell: impl FnMut(Timestamp, Told),
 ) -> Result<(), StoryError> {
-    let mut stage = Stage { applier: Applier::new(client.clone()), client };
+    let mut stage = Stage {
+        applier: Applier::new(client.clone()),
+        client,
+    };
     for (n, step) in story.steps.iter().enumerate() {
         let number = n + 1;
-        let told = Told::Step { number, of: story.steps.len(), say: step.say.clone() };
+        let told = Told::Step {
+            number,
+            of: story.steps.len(),
+            say: step.say.clone(),
+        };
         tell(clock.now(), told);
-        stage.act(number, step, &mut |told| tell(clock.now(), told)).await?;
-        stage.wait(number, step, &mut |told| tell(clock.now(), told)).await?;
+        stage
+            .act(number, step, &mut |told| tell(clock.now(), told))
+            .await?;
+        stage
+            .wait(number, step, &mut |told| tell(clock.now(), told))
+            .await?;
     }
     Ok(())
 }
@@ -119,15 +130,23 @@ impl Stage {
     ) -> Result<(), StoryError> {
         for file in &step.apply {
             let outcomes = self.applier.apply(file).await;
-            let outcomes = outcomes.map_err(|source| StoryError::Apply { step: number, source })?;
+            let outcomes = outcomes.map_err(|source| StoryError::Apply {
+                step: number,
+                source,
+            })?;
             for outcome in outcomes {
-                let verb = if outcome.created { "created" } else { "configured" };
+                let verb = if outcome.created {
+                    "created"
+                } else {
+                    "configured"
+                };
                 tell(Told::Did(format!("{} {verb}", outcome.object)));
             }
         }
         for (object, annotations) in &step.annotate {
             let patch = json!({"metadata": {"annotations": annotations}});
-            self.change(number, "PATCH", object, "", Some(&patch)).await?;
+            self.change(number, "PATCH", object, "", Some(&patch))
+                .await?;
             for (key, value) in annotations {
                 let value = value.as_deref().unwrap_or("(removed)");
                 tell(Told::Did(format!("{object} annotated {key}={value}")));
@@ -135,12 +154,14 @@ impl Stage {
         }
         for (object, replicas) in &step.scale {
             let patch = json!({"spec": {"replicas": replicas}});
-            self.change(number, "PATCH", object, "/scale", Some(&patch)).await?;
+            self.change(number, "PATCH", object, "/scale", Some(&patch))
+                .await?;
             tell(Told::Did(format!("{object} scaled to {replicas}")));
         }
         for object in &step.delete {
             let options = json!({"propagationPolicy": "Background"});
-            self.change(number, "DELETE", object, "", Some(&options)).await?;
+            self.change(number, "DELETE", object, "", Some(&options))
+                .await?;
             tell(Told::Did(format!("{object} deleted")));
         }
         Ok(())
@@ -156,8 +177,11 @@ impl Stage {
     ) -> Result<(), StoryError> {
         let failed = |what: String| StoryError::Do { step, what };
         let target: Target = object.parse().map_err(failed)?;
-        let content_type =
-            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let content_type = if method == "PATCH" {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{subresource}", target.path("default")))
@@ -165,7 +189,9 @@ impl Stage {
             .body(body.map_or_else(Vec::new, |value| value.to_string().into_bytes()))
             .map_err(|e| failed(e.to_string()))?;
         let answer: Result<Value, kube::Error> = self.client.request(request).await;
-        answer.map(drop).map_err(|e| failed(format!("{object}: {e}")))
+        answer
+            .map(drop)
+            .map_err(|e| failed(format!("{object}: {e}")))
     }
 
     async fn wait(
@@ -182,7 +208,10 @@ impl Stage {
             loop {
                 let (holds, instead) = self.judge(check).await;
                 if holds {
-                    tell(Told::Reached { check: check.to_string(), after: began.elapsed() });
+                    tell(Told::Reached {
+                        check: check.to_string(),
+                        after: began.elapsed(),
+                    });
                     break;
                 }
                 if began.elapsed() >= step.within {
@@ -200,7 +229,11 @@ impl Stage {
             let (holds, instead) = self.judge(check).await;
             if !holds {
                 let check = check.to_string();
-                return Err(StoryError::Unexpected { step: number, check, instead });
+                return Err(StoryError::Unexpected {
+                    step: number,
+                    check,
+                    instead,
+                });
             }
             tell(Told::Holds(check.to_string()));
         }
@@ -210,7 +243,9 @@ impl Stage {
     /// Whether a check holds; an API that cannot answer is a check that does
     /// not hold, with the API's words as what is there instead.
     async fn judge(&self, check: &Check) -> (bool, String) {
-        let request = Request::builder().uri(check.path("default")).body(Vec::new());
+        let request = Request::builder()
+            .uri(check.path("default"))
+            .body(Vec::new());
         let request = match request {
             Ok(request) => request,
             Err(e) => return (false, e.to_string()),

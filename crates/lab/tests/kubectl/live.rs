@@ -35,13 +35,14 @@ impl Live {
         std::os::unix::fs::symlink(kubectl, scratch.path().join("kubectl")).unwrap();
         let kubeconfig = scratch.path().join("config");
         let path = kubeconfig.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
+        let thread =
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .start_paused(true)
+                    .build()
+                    .unwrap();
+                runtime.block_on(async move {
                 let gpunp = format!(
                     "name=gpunp,sku=Standard_NC40ads_H100_v5,min={gpus},max={gpus},count={gpus},\
                      taint=sku=gpu:NoSchedule"
@@ -70,10 +71,19 @@ impl Live {
                 let _ = stopped.await;
                 drop(doors);
             });
-        });
+            });
         let (tempo, loads, server) = told.recv_timeout(Duration::from_secs(30)).unwrap();
         let (stop, thread) = (Some(stop), Some(thread));
-        Self { tempo, loads, kubeconfig, server, manifests, scratch, stop, thread }
+        Self {
+            tempo,
+            loads,
+            kubeconfig,
+            server,
+            manifests,
+            scratch,
+            stop,
+            thread,
+        }
     }
 
     /// Lets so many simulated seconds pass, quickly.
@@ -103,7 +113,11 @@ impl Live {
             if answer.stdout == value {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "{object} {path} is {}", answer.stdout);
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{object} {path} is {}",
+                answer.stdout
+            );
         }
         self.tempo.set(0.05);
     }
@@ -121,7 +135,11 @@ impl Live {
             crate::LIMIT
         };
         let nodes = r#"set -- $(kubectl get nodes -l agentpool=nodepool1 -o name | sed s,node/,,); NODE0=$1 NODE1=$2; "#;
-        let script = if command.contains("$NODE") { format!("{nodes}{command}") } else { command };
+        let script = if command.contains("$NODE") {
+            format!("{nodes}{command}")
+        } else {
+            command
+        };
         let path = std::env::var("PATH").unwrap_or_default();
         let mut child = Command::new("bash")
             .arg("-c")

@@ -31,13 +31,19 @@ struct Recorded {
 #[test]
 fn recorded_commands_answer_as_the_real_control_plane_does() {
     let Some(kubectl) = kubectl_1_32() else {
-        assert!(std::env::var_os("CI").is_none(), "kubectl 1.32 must be there under CI");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "kubectl 1.32 must be there under CI"
+        );
         println!("skipped: no kubectl 1.32 (name one with RHEOSTAT_KUBECTL_1_32)");
         return;
     };
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubectl");
     let unmet = unmet(&here.join("unmet.tsv"));
-    let mut tally = Tally { unmet, ..Tally::default() };
+    let mut tally = Tally {
+        unmet,
+        ..Tally::default()
+    };
     article(&here, &kubectl, &mut tally);
     more(&here, &kubectl, &mut tally);
     tally.report();
@@ -78,11 +84,25 @@ fn more(here: &Path, kubectl: &Path, tally: &mut Tally) {
     live.pass(5.0);
     for line in read(&here.join("more-1.32.jsonl")) {
         // Commands that wait for something need time to go on.
-        let waits = ["rollout", "wait", " -w", "--watch-only", "delete", "drain", "top"];
+        let waits = [
+            "rollout",
+            "wait",
+            " -w",
+            "--watch-only",
+            "delete",
+            "drain",
+            "top",
+        ];
         let goes_on = waits.iter().any(|word| line.cmd.contains(word));
         live.tempo(if goes_on { 4.0 } else { 0.05 });
         tally.judge("more", &live, &line);
-        live.pass(if line.cmd.contains("apply") || line.cmd.contains("annotate so") { 2.0 } else { 0.3 });
+        live.pass(
+            if line.cmd.contains("apply") || line.cmd.contains("annotate so") {
+                2.0
+            } else {
+                0.3
+            },
+        );
     }
 }
 
@@ -99,7 +119,10 @@ impl Tally {
     fn judge(&mut self, file: &str, live: &Live, line: &Recorded) {
         self.total += 1;
         let got = live.kubectl(&line.cmd);
-        let rc = line.rc.as_i64().map_or_else(|| line.rc.to_string(), |rc| rc.to_string());
+        let rc = line
+            .rc
+            .as_i64()
+            .map_or_else(|| line.rc.to_string(), |rc| rc.to_string());
         let want = normal::Answer::new(rc.trim_matches('"'), &line.stdout, &line.stderr);
         let name = format!("{file}: {}", line.cmd);
         let listed = self.unmet.contains_key(&name);
@@ -125,21 +148,36 @@ impl Tally {
         for surprise in &self.surprises {
             println!("passes, although unmet.tsv lists it: {surprise}");
         }
-        println!("kubectl 1.32: {}/{} recorded commands", self.passed, self.total);
-        assert!(self.passed >= FLOOR, "{} passed, at least {FLOOR} have to", self.passed);
-        assert!(self.wrong.is_empty(), "{} commands differ and are not listed", self.wrong.len());
+        println!(
+            "kubectl 1.32: {}/{} recorded commands",
+            self.passed, self.total
+        );
+        assert!(
+            self.passed >= FLOOR,
+            "{} passed, at least {FLOOR} have to",
+            self.passed
+        );
+        assert!(
+            self.wrong.is_empty(),
+            "{} commands differ and are not listed",
+            self.wrong.len()
+        );
     }
 }
 
 fn read(path: &Path) -> Vec<Recorded> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Commands that are known to differ, with the reason.
 fn unmet(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let rows = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
     rows.map(|row| {
         let (command, reason) = row.split_once('\t').expect("COMMAND<tab>REASON");
         (command.to_owned(), reason.to_owned())
@@ -153,15 +191,23 @@ fn kubectl_1_32() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("RHEOSTAT_KUBECTL_1_32") {
         return Some(path.into());
     }
-    let which = Command::new("sh").args(["-c", "command -v kubectl"]).output().ok()?;
+    let which = Command::new("sh")
+        .args(["-c", "command -v kubectl"])
+        .output()
+        .ok()?;
     let found = PathBuf::from(String::from_utf8(which.stdout).ok()?.trim());
     let real = found.canonicalize().ok()?;
     let sibling = real.with_file_name("kubectl.1.32");
     if sibling.exists() {
         return Some(sibling);
     }
-    let version = Command::new(&real).args(["version", "--client"]).output().ok()?;
-    String::from_utf8_lossy(&version.stdout).contains("v1.32.").then_some(real)
+    let version = Command::new(&real)
+        .args(["version", "--client"])
+        .output()
+        .ok()?;
+    String::from_utf8_lossy(&version.stdout)
+        .contains("v1.32.")
+        .then_some(real)
 }
 
 /// Long enough for any command, short enough for a hung one to be noticed.

@@ -17,32 +17,63 @@ pub struct Answer {
 static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     let rules: &[(&str, &str)] = &[
         ("11111111-2222-3333-4444-555555555555", "<client-id>"),
-        (r"<uid(-\d+)?>|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+        (
+            r"<uid(-\d+)?>|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "<uid>",
+        ),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
-        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4}( \w+)?", "<time>"),
-        (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "<time>"),
+        (
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4}( \w+)?",
+            "<time>",
+        ),
+        (
+            r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}",
+            "<time>",
+        ),
         (r#"("?resourceVersion"?: ?"?)\d+"#, "$1<rv>"),
         (r"(Resource Version:\s+)\d+", "$1<rv>"),
         (r"aks-(\w+)-\d{8}-vmss\w{6}", "<$1-node>"),
-        (r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?\b", "$1-<pod>"),
-        (r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?", "$1-<pod>"),
-        (r"pod-template-hash(=|: )\S+", "pod-template-hash$1<rs-hash>"),
+        (
+            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?\b",
+            "$1-<pod>",
+        ),
+        (
+            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?",
+            "$1-<pod>",
+        ),
+        (
+            r"pod-template-hash(=|: )\S+",
+            "pod-template-hash$1<rs-hash>",
+        ),
         (r"\.(<event>|[0-9a-f]{14,20})\b", ".<event>"),
         (r"kube-api-access-\w{5}", "kube-api-access-<sfx>"),
         (r"\b(10|192|172|127)\.\d+\.\d+\.\d+(/\d+)?\b", "<ip>"),
         (r"/tmp/\S+|<path>", "<path>"),
         (r"\s*\(x\d+ over [^)]+\)", ""),
-        (r"(^|[\s(])((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)|\d+[mhdy](\d+[smhd])?|<age>|<unknown>|<invalid>)($|[\s)])", "$1<age>$9"),
-        (r"(^|[\s(])((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)|\d+[mhdy](\d+[smhd])?|<age>|<unknown>|<invalid>)($|[\s)])", "$1<age>$9"),
+        (
+            r"(^|[\s(])((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)|\d+[mhdy](\d+[smhd])?|<age>|<unknown>|<invalid>)($|[\s)])",
+            "$1<age>$9",
+        ),
+        (
+            r"(^|[\s(])((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)|\d+[mhdy](\d+[smhd])?|<age>|<unknown>|<invalid>)($|[\s)])",
+            "$1<age>$9",
+        ),
         (r" +", " "),
         (r"-{3,}( -{3,})*", "---"),
     ];
-    rules.iter().map(|(pattern, to)| (Regex::new(pattern).unwrap(), *to)).collect()
+    rules
+        .iter()
+        .map(|(pattern, to)| (Regex::new(pattern).unwrap(), *to))
+        .collect()
 });
 
 impl Answer {
     pub fn new(rc: &str, stdout: &str, stderr: &str) -> Self {
-        Self { rc: rc.to_owned(), stdout: normalise(stdout), stderr: normalise(stderr) }
+        Self {
+            rc: rc.to_owned(),
+            stdout: normalise(stdout),
+            stderr: normalise(stderr),
+        }
     }
 
     /// How `got` differs from this, or `None`.
@@ -51,9 +82,10 @@ impl Answer {
         if self.rc != got.rc {
             text.push_str(&format!("exit code {} instead of {}\n", got.rc, self.rc));
         }
-        for (what, want, got) in
-            [("stdout", &self.stdout, &got.stdout), ("stderr", &self.stderr, &got.stderr)]
-        {
+        for (what, want, got) in [
+            ("stdout", &self.stdout, &got.stdout),
+            ("stderr", &self.stderr, &got.stderr),
+        ] {
             if want != got && sorted(want) != sorted(got) {
                 text.push_str(&format!("{what}:\n{}", differing(want, got)));
             }
@@ -105,7 +137,11 @@ fn differing(want: &str, got: &str) -> String {
         }
     }
     let show = |mark: &str, lines: &[&str]| {
-        lines.iter().take(25).map(|line| format!("  {mark} {line}\n")).collect::<String>()
+        lines
+            .iter()
+            .take(25)
+            .map(|line| format!("  {mark} {line}\n"))
+            .collect::<String>()
     };
     format!("{}{}", show("-", &wanted), show("+", &gotten))
 }

@@ -47,7 +47,11 @@ impl Teller {
             (Way::Terminal(_), Speed::Times(times)) => Duration::from_secs_f64(0.1 * times),
             _ => Duration::from_secs(60),
         };
-        Self { way, frame, waiting: Vec::new() }
+        Self {
+            way,
+            frame,
+            waiting: Vec::new(),
+        }
     }
 
     /// Simulated time between two frames.
@@ -72,10 +76,19 @@ impl Teller {
         }
         let mut text = Vec::new();
         if let Some(doors) = doors {
-            text.push(format!("export KUBECONFIG={}", doors.kubeconfig.path().display()));
-            text.push(format!("# Prometheus API of the embedded store: http://{}", doors.prometheus));
+            text.push(format!(
+                "export KUBECONFIG={}",
+                doors.kubeconfig.path().display()
+            ));
+            text.push(format!(
+                "# Prometheus API of the embedded store: http://{}",
+                doors.prometheus
+            ));
         }
-        text.push(format!("# Kubernetes v1.37.2 (embedded), {speed}, seed {}", lab.options.seed));
+        text.push(format!(
+            "# Kubernetes v1.37.2 (embedded), {speed}, seed {}",
+            lab.options.seed
+        ));
         for pool in &lab.options.pools {
             text.push(format!("# pool {pool}"));
         }
@@ -121,7 +134,11 @@ impl Teller {
                     }
                     _ => {
                         for (n, row) in wrap(say, 90).iter().enumerate() {
-                            let head = if n == 0 { format!("[{number}/{of}]") } else { String::new() };
+                            let head = if n == 0 {
+                                format!("[{number}/{of}]")
+                            } else {
+                                String::new()
+                            };
                             self.say(&format!("{head:<8}{row}"))?;
                         }
                         Ok(())
@@ -147,7 +164,9 @@ impl Teller {
             Way::Terminal(_) => {
                 let same = |(other, _): &&mut (Line, usize)| {
                     other.what == line.what && other.text == line.text
-                        || other.what == line.what && other.topic == line.topic && similar(other, line)
+                        || other.what == line.what
+                            && other.topic == line.topic
+                            && similar(other, line)
                 };
                 match self.waiting.iter_mut().find(same) {
                     Some((_, count)) => *count += 1,
@@ -192,7 +211,11 @@ impl Teller {
 
     fn flush(&mut self) -> Result<()> {
         for (line, count) in std::mem::take(&mut self.waiting) {
-            let times = if count > 1 { format!("  (and {} more)", count - 1) } else { String::new() };
+            let times = if count > 1 {
+                format!("  (and {} more)", count - 1)
+            } else {
+                String::new()
+            };
             if let Way::Terminal(panel) = &mut self.way {
                 panel.above(&format!("{line}{times}"), line.warning)?;
             }
@@ -218,7 +241,9 @@ impl Teller {
 fn similar(a: &Line, b: &Line) -> bool {
     let words = |text: &str| text.split_whitespace().count();
     let head = |text: &str| text.split(['-', ':', '/']).next().unwrap_or("").to_owned();
-    words(&a.text) == words(&b.text) && head(&a.text) == head(&b.text) && head(&a.object) == head(&b.object)
+    words(&a.text) == words(&b.text)
+        && head(&a.text) == head(&b.text)
+        && head(&a.object) == head(&b.object)
 }
 
 /// `3m25s`

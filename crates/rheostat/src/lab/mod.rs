@@ -83,9 +83,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the lab until it is told to stop.
 pub fn run(args: Args) -> Result<()> {
-    let pools = if args.pool.is_empty() { Pool::defaults() } else { Pool::parse_all(&args.pool)? };
+    let pools = if args.pool.is_empty() {
+        Pool::defaults()
+    } else {
+        Pool::parse_all(&args.pool)?
+    };
     let story = args.play.as_deref().map(Story::read).transpose()?;
-    let speed = args.speed.unwrap_or(if story.is_some() { Speed::Times(20.0) } else { Speed::Times(1.0) });
+    let speed = args.speed.unwrap_or(if story.is_some() {
+        Speed::Times(20.0)
+    } else {
+        Speed::Times(1.0)
+    });
     let options = LabOptions {
         seed: args.seed,
         pools,
@@ -125,7 +133,11 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
                 kubeconfig: args.kubeconfig.clone(),
             };
             let (doors, knocks) = front::open(&config, bell.clone())?;
-            let desk = Desk { cluster: lab.cluster.clone(), store: lab.store.clone(), bell };
+            let desk = Desk {
+                cluster: lab.cluster.clone(),
+                store: lab.store.clone(),
+                bell,
+            };
             tokio::spawn(front::receive(desk, knocks));
             Some(doors)
         }
@@ -140,7 +152,11 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
     let mut applier = Applier::new(lab.client.clone());
     for file in &args.apply {
         for outcome in applier.apply(file).await? {
-            let verb = if outcome.created { "created" } else { "configured" };
+            let verb = if outcome.created {
+                "created"
+            } else {
+                "configured"
+            };
             out.did(lab.cluster.now(), &format!("{} {verb}", outcome.object))?;
         }
     }

@@ -29,20 +29,31 @@ impl Panel {
         if rows < height + 6 || width < 72 {
             return None;
         }
-        let options = TerminalOptions { viewport: Viewport::Inline(height) };
+        let options = TerminalOptions {
+            viewport: Viewport::Inline(height),
+        };
         let backend = CrosstermBackend::new(io::stdout());
-        Some(Self { terminal: Terminal::with_options(backend, options).ok()? })
+        Some(Self {
+            terminal: Terminal::with_options(backend, options).ok()?,
+        })
     }
 
     /// Writes a line above the panel.
     pub fn above(&mut self, text: &str, warning: bool) -> io::Result<()> {
-        let style = if warning { Style::new().fg(Color::Yellow) } else { Style::new() };
+        let style = if warning {
+            Style::new().fg(Color::Yellow)
+        } else {
+            Style::new()
+        };
         self.insert(text, style)
     }
 
     /// Writes a step of the story above the panel.
     pub fn step(&mut self, text: &str) -> io::Result<()> {
-        self.insert(text, Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD))
+        self.insert(
+            text,
+            Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD),
+        )
     }
 
     fn insert(&mut self, text: &str, style: Style) -> io::Result<()> {
@@ -50,8 +61,11 @@ impl Panel {
         // Words wrap, so a row may end early; one spare row for long texts.
         let rows = text.chars().count().div_ceil(width).max(1);
         let rows = u16::try_from(if rows > 1 { rows + rows / 4 } else { rows }).unwrap_or(u16::MAX);
-        let paragraph = Paragraph::new(text.to_owned()).style(style).wrap(Wrap { trim: false });
-        self.terminal.insert_before(rows, |buffer| paragraph.render(buffer.area, buffer))
+        let paragraph = Paragraph::new(text.to_owned())
+            .style(style)
+            .wrap(Wrap { trim: false });
+        self.terminal
+            .insert_before(rows, |buffer| paragraph.render(buffer.area, buffer))
     }
 
     /// Draws the panel anew.
@@ -68,12 +82,16 @@ impl Panel {
 }
 
 fn render(frame: &mut Frame<'_>, view: &Snapshot) {
-    let title = format!(" rheostat lab  {} ", view.time.strftime("%Y-%m-%d %H:%M:%S"));
+    let title = format!(
+        " rheostat lab  {} ",
+        view.time.strftime("%Y-%m-%d %H:%M:%S")
+    );
     let block = Block::new().borders(Borders::TOP).title(title);
     let inner = block.inner(frame.area());
     frame.render_widget(block, frame.area());
     let pools = u16::try_from(view.pools.len() + 1).unwrap_or(u16::MAX);
-    let [top, bottom] = Layout::vertical([Constraint::Length(pools), Constraint::Min(2)]).areas(inner);
+    let [top, bottom] =
+        Layout::vertical([Constraint::Length(pools), Constraint::Min(2)]).areas(inner);
     frame.render_widget(pool_table(&view.pools), top);
     workloads(frame, bottom, &view.workloads);
 }
@@ -96,7 +114,10 @@ fn pool_table(pools: &[PoolView]) -> Table<'_> {
 fn workloads(frame: &mut Frame<'_>, area: Rect, workloads: &[WorkloadView]) {
     let mut lines = Vec::new();
     for workload in workloads.iter().take(WORKLOADS) {
-        let pods = workload.pods.iter().map(|(state, n)| format!("{n} {state}"));
+        let pods = workload
+            .pods
+            .iter()
+            .map(|(state, n)| format!("{n} {state}"));
         let pods = pods.collect::<Vec<_>>().join(", ");
         lines.push(Line::from(vec![
             Span::styled(workload.name.clone(), Modifier::BOLD),
@@ -111,11 +132,17 @@ fn workloads(frame: &mut Frame<'_>, area: Rect, workloads: &[WorkloadView]) {
             Span::raw(format!("  {}", workload.metric)),
         ]));
         if let Some(limited) = &workload.limited {
-            lines.push(Line::styled(format!("  {limited}"), Style::new().fg(Color::Yellow)));
+            lines.push(Line::styled(
+                format!("  {limited}"),
+                Style::new().fg(Color::Yellow),
+            ));
         }
     }
     if workloads.len() > WORKLOADS {
-        lines.push(Line::raw(format!("… and {} more", workloads.len() - WORKLOADS)));
+        lines.push(Line::raw(format!(
+            "… and {} more",
+            workloads.len() - WORKLOADS
+        )));
     }
     if workloads.is_empty() {
         lines.push(Line::styled("no autoscaled workload yet", Modifier::DIM));
@@ -124,9 +151,19 @@ fn workloads(frame: &mut Frame<'_>, area: Rect, workloads: &[WorkloadView]) {
 }
 
 fn bar(utilization: Option<f64>) -> Span<'static> {
-    let Some(percent) = utilization else { return Span::styled("no replica runs", Modifier::DIM) };
+    let Some(percent) = utilization else {
+        return Span::styled("no replica runs", Modifier::DIM);
+    };
     let full = ((percent / 100.0 * BAR as f64).round() as usize).min(BAR);
-    let colour = if percent > 80.0 { Color::Red } else { Color::Green };
-    let text = format!("{}{} {percent:>3.0}%", "█".repeat(full), "░".repeat(BAR - full));
+    let colour = if percent > 80.0 {
+        Color::Red
+    } else {
+        Color::Green
+    };
+    let text = format!(
+        "{}{} {percent:>3.0}%",
+        "█".repeat(full),
+        "░".repeat(BAR - full)
+    );
     Span::styled(text, Style::new().fg(colour))
 }
