@@ -1,6 +1,5 @@
 //! A lab on a thread of its own, and kubectl to talk to it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -179,7 +178,7 @@ impl Live {
 fn drain(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = pipe.by_ref().read_to_end(&mut bytes);
+        let _ = std::io::copy(&mut pipe, &mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
