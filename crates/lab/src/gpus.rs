@@ -126,7 +126,7 @@ mod tests {
     fn a_load_that_cannot_be_read_is_reported_once_and_the_old_one_stays() {
         let (mut workloads, loads) = (Workloads::default(), Loads::default());
         let now = Timestamp::UNIX_EPOCH;
-        let mut look = |workloads: &mut Workloads| workloads.utilization("a/b", 2, &loads, now);
+        let look = |workloads: &mut Workloads| workloads.utilization("a/b", 2, &loads, now);
         assert_eq!(look(&mut workloads).0, 100.0);
         workloads.annotated("a/b", Some("0.5"));
         assert_eq!(look(&mut workloads).0, 25.0);

@@ -303,7 +303,7 @@ impl Kubelets {
         let status = status::pod(&pod.object, &id.uid, &pod.run, Doing::Creating, now);
         let since = pod.taken_on.unwrap_or_else(Instant::now);
         self.writer.pod_status(id, status).await?;
-        for (container, image) in self.to_pull(id) {
+        for (container, image) in self.take_pulls(id) {
             let message = format!("Pulling image \"{image}\"");
             self.tell(id, &node, &container, "Pulling", message).await;
         }
@@ -313,7 +313,7 @@ impl Kubelets {
     }
 
     /// Containers whose image has to be fetched.
-    fn to_pull(&mut self, id: &PodRef) -> Vec<(String, String)> {
+    fn take_pulls(&mut self, id: &PodRef) -> Vec<(String, String)> {
         let key = (id.namespace.clone(), id.name.clone());
         let Some(pod) = self.pods.get(&key) else {
             return Vec::new();
@@ -328,7 +328,7 @@ impl Kubelets {
 
     pub(super) async fn start(&mut self, id: &PodRef) -> Result<(), kube::Error> {
         let now = self.view.clock().now();
-        let pulled = self.to_pull(id);
+        let pulled = self.take_pulls(id);
         let Some(pod) = self.at_stage(id, Stage::Starting) else {
             return Ok(());
         };
