@@ -62,10 +62,15 @@ pub struct LabOptions {
     pub start: Timestamp,
     /// Whether the node planner runs.
     pub plan_nodes: bool,
+    /// Whether the operator's pod has a federated identity, as the workload
+    /// identity webhook gives it one.
+    pub identity: bool,
     /// `host:port` of servers that stand for the store, beside Service names.
     pub store_hosts: Vec<String>,
 }
 
+/// Memory for samples: two weeks of a small cluster, one day of a large one.
+const SAMPLES: usize = 48 << 20;
 /// 2020-01-06T08:00:00Z, a Monday morning.
 const START: i64 = 1_578_297_600;
 
@@ -77,6 +82,7 @@ impl Default for LabOptions {
             delays: Delays::default(),
             start: Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH),
             plan_nodes: true,
+            identity: true,
             store_hosts: Vec::new(),
         }
     }
@@ -136,6 +142,7 @@ impl Lab {
                 why: status.message,
             })?;
         }
+        crate::admission::guard(&cluster);
         let client = Client::new(cluster.client_service(), "default");
         let cloud = cloud::Options {
             gpu_ready: options.delays.gpu_ready,
@@ -145,7 +152,10 @@ impl Lab {
             cloud: Cloud::new(client.clone(), clock, cloud),
             cluster,
             client,
-            store: Store::new(StoreOptions::default()),
+            store: Store::new(StoreOptions {
+                max_bytes: SAMPLES,
+                ..StoreOptions::default()
+            }),
             clock,
             loads: Loads::default(),
             authority: Authority::new(clock, options.seed),
@@ -163,8 +173,11 @@ impl Lab {
             .set_log_source(Arc::new(move |namespace, pod, container| {
                 logs.logs(namespace, pod, container)
             }));
-        let context = triggers::Context::new(self.names().service(), self.clock)
-            .with_azure(self.authority.environment(), self.authority.file_reader());
+        let mut context = triggers::Context::new(self.names().service(), self.clock);
+        if self.options.identity {
+            let authority = &self.authority;
+            context = context.with_azure(authority.environment(), authority.file_reader());
+        }
         let operator = Operator::new(self.client.clone(), context, operator::Options::default());
         let metrics = operator.external_metrics_handler();
         self.cluster

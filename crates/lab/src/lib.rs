@@ -6,6 +6,7 @@
 //! as fast as it computes; [`pacer`] holds it to real time, and [`front`] lets
 //! clients in.
 
+pub mod admission;
 pub mod authority;
 pub mod cloud;
 pub mod front;

@@ -222,7 +222,6 @@ fn labels(pool: &Pool, id: &Identity<'_>) -> Value {
         set(key, "0");
     }
     set("kubernetes.io/hostname", id.name);
-    set("kubernetes.io/role", "agent");
     for (key, value) in [
         ("cluster", resource_group(id).as_str()),
         ("mode", mode),

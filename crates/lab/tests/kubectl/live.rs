@@ -16,6 +16,7 @@ use crate::normal::Answer;
 pub struct Live {
     tempo: Tempo,
     loads: Loads,
+    orders: mpsc::Sender<u32>,
     kubeconfig: PathBuf,
     server: String,
     manifests: PathBuf,
@@ -27,7 +28,7 @@ pub struct Live {
 impl Live {
     /// Starts a lab like the recording's cluster: two CPU nodes and `gpus`
     /// nodes with one GPU each, no node planner.
-    pub fn start(kubectl: &Path, manifests: PathBuf, gpus: u32) -> Self {
+    pub fn start(kubectl: &Path, manifests: PathBuf, gpus: u32, identity: bool) -> Self {
         let (tell, told) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let scratch = tempfile::tempdir().unwrap();
@@ -43,13 +44,14 @@ impl Live {
                     .unwrap();
                 runtime.block_on(async move {
                 let gpunp = format!(
-                    "name=gpunp,sku=Standard_NC40ads_H100_v5,min={gpus},max={gpus},count={gpus},\
+                    "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max=3,count={gpus},provision=1s,\
                      taint=sku=gpu:NoSchedule"
                 );
                 let pools = ["name=nodepool1,sku=Standard_D4s_v5,count=2", &gpunp];
                 let options = LabOptions {
                     pools: Pool::parse_all(&pools).unwrap(),
                     plan_nodes: false,
+                    identity,
                     store_hosts: vec!["127.0.0.1:29090".to_owned()],
                     ..LabOptions::default()
                 };
@@ -65,17 +67,29 @@ impl Live {
                 let desk = Desk { cluster: lab.cluster.clone(), store: lab.store.clone(), bell };
                 tokio::spawn(front::receive(desk, knocks));
                 let server = format!("https://{}", doors.kubernetes);
-                tell.send((pacer.tempo(), lab.loads.clone(), server)).unwrap();
+                let (orders, ordered) = mpsc::channel::<u32>();
+                tell.send((pacer.tempo(), lab.loads.clone(), server, orders)).unwrap();
+                let cloud = lab.cloud.provider();
+                let group = lab::cloud::group_name("gpunp", lab.options.seed);
+                tokio::spawn(async move {
+                    loop {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        if let Ok(nodes) = ordered.try_recv() {
+                            cloud.resize(&group, nodes).await.unwrap();
+                        }
+                    }
+                });
                 tokio::spawn(pacer.run());
                 let _ = stopped.await;
                 drop(doors);
             });
             });
-        let (tempo, loads, server) = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        let (tempo, loads, server, orders) = told.recv_timeout(Duration::from_secs(30)).unwrap();
         let (stop, thread) = (Some(stop), Some(thread));
         Self {
             tempo,
             loads,
+            orders,
             kubeconfig,
             server,
             manifests,
@@ -101,6 +115,11 @@ impl Live {
     /// Sets a workload's load without leaving a trace on its objects.
     pub fn load(&self, workload: &str, load: &str) {
         self.loads.set(workload, load).unwrap();
+    }
+
+    /// Orders GPU nodes, as the recording's were added by hand.
+    pub fn gpu_nodes(&self, to: u32) {
+        self.orders.send(to).unwrap();
     }
 
     /// Lets time pass until a field has a value.

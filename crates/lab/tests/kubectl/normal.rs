@@ -17,6 +17,15 @@ pub struct Answer {
 static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     let rules: &[(&str, &str)] = &[
         ("11111111-2222-3333-4444-555555555555", "<client-id>"),
+        // The recording's nodes were made by hand with the article's kubelet version.
+        (r"v1\.31\.7|v1\.37\.2", "<version>"),
+        (r"http://<server>", "<server>"),
+        // How kubectl calls diff depends on the environment.
+        (r"diff -u( -N)?", "diff"),
+        (
+            r"\b(keda-operator|default-scheduler)-(<host>|0)",
+            "$1-<host>",
+        ),
         (
             r"<uid(-\d+)?>|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
             "<uid>",
@@ -34,15 +43,15 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"(Resource Version:\s+)\d+", "$1<rv>"),
         (r"aks-(\w+)-\d{8}-vmss\w{6}", "<$1-node>"),
         (
-            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?\b",
+            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-\d)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?\b",
             "$1-<pod>",
         ),
         (
-            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-2)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?",
+            r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-\d)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?",
             "$1-<pod>",
         ),
         (
-            r"pod-template-hash(=|: )\S+",
+            r#"pod-template-hash"?(=|: )"?[^\s",]+"?"#,
             "pod-template-hash$1<rs-hash>",
         ),
         (r"\.(<event>|[0-9a-f]{14,20})\b", ".<event>"),

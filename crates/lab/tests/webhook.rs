@@ -3,57 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
-mod support;
-
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use cluster::Cluster;
-use decide::scale::admission::{self, Surroundings};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 /// Cases that must come out as recorded.
 const FLOOR: usize = 45;
-
-fn values(cluster: &Cluster, resource: &str, namespace: &str) -> Vec<Value> {
-    cluster
-        .list(resource, Some(namespace))
-        .iter()
-        .map(|object| (**object).clone())
-        .collect()
-}
-
-/// Lets the webhooks of KEDA guard a cluster.
-fn guard(cluster: &Cluster) {
-    for (resource, webhook) in admission::WEBHOOKS {
-        let inner = cluster.clone();
-        let check = move |asked: &cluster::Admission| {
-            let namespace = asked.namespace.as_str();
-            let target = asked.object["spec"]["scaleTargetRef"]["name"].as_str();
-            let workload = target.and_then(|name| {
-                inner
-                    .get("deployments.apps", namespace, name)
-                    .ok()
-                    .map(|found| (*found).clone())
-            });
-            let others = values(&inner, "scaledobjects.keda.sh", namespace);
-            let around = Surroundings {
-                scaled_objects: others
-                    .into_iter()
-                    .filter_map(|object| serde_json::from_value(object).ok())
-                    .collect(),
-                hpas: values(&inner, "horizontalpodautoscalers.autoscaling", namespace),
-                workload,
-                limit_ranges: values(&inner, "limitranges", namespace),
-                dry_run: asked.dry_run,
-            };
-            admission::review(resource, &asked.object, &asked.old, &around)
-        };
-        cluster.admit(resource, webhook, Arc::new(check));
-    }
-}
 
 fn deployment(name: &str, resources: Value) -> Value {
     json!({
@@ -100,7 +58,7 @@ fn world() -> Cluster {
     cluster
         .create("horizontalpodautoscalers.autoscaling", hpa)
         .unwrap();
-    guard(&cluster);
+    lab::admission::guard(&cluster);
     cluster
 }
 
@@ -159,7 +117,7 @@ fn differs(wanted: &Value, found: &Value) -> Option<String> {
 
 #[tokio::test(start_paused = true)]
 async fn recorded_refusals_come_out_as_recorded() {
-    let Some(shared) = support::shared() else {
+    let Some(shared) = shared() else {
         println!("skipped: RHEOSTAT_SHARED is not there");
         return;
     };
@@ -201,4 +159,11 @@ async fn recorded_refusals_come_out_as_recorded() {
     }
     println!("webhook cases {passed}/{total}");
     assert!(passed >= FLOOR, "{passed} of {total} cases");
+}
+
+/// The folder of recordings, if it is there.
+fn shared() -> Option<PathBuf> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let shared = std::env::var_os("RHEOSTAT_SHARED").map_or_else(beside, PathBuf::from);
+    shared.join("golden").is_dir().then_some(shared)
 }
