@@ -104,6 +104,10 @@ impl Answer {
 }
 
 fn normalise(text: &str) -> String {
+    // The order of a JSON object's fields means nothing.
+    let sorted = serde_json::from_str::<serde_json::Value>(text).ok();
+    let sorted = sorted.filter(serde_json::Value::is_object);
+    let text = sorted.map_or_else(|| text.to_owned(), |value| format!("{value:#}"));
     let lines = text.lines().map(|line| {
         let mut line = line.to_owned();
         for (pattern, to) in RULES.iter() {
