@@ -7,7 +7,7 @@ use api::quantity::Quantity;
 use api::selector::Selector;
 use bytes::Bytes;
 use decide::hpa::{
-    HpaSpec, MetricObservation, MetricWanted, ObjectRef, PodObservation, PodUsage, PodValue,
+    MetricObservation, MetricWanted, ObjectRef, PodObservation, PodUsage, PodValue,
     ScaleObservation,
 };
 use http::Request;
@@ -164,20 +164,9 @@ pub(super) async fn scale(
     }
 }
 
-/// The pods of the target. Averages of external metrics are taken over the replicas of the
-/// scale: for them alone no pod is read, which matters with thousands of pods.
-pub(super) fn pods(
-    cluster: &Cluster,
-    ns: &str,
-    selector: &str,
-    spec: &HpaSpec,
-) -> Vec<PodObservation> {
-    let averages = |m: &decide::hpa::MetricSpec| {
-        m.external
-            .as_ref()
-            .is_some_and(|e| e.target.average_value.is_some())
-    };
-    if selector.is_empty() || (!spec.metrics.is_empty() && spec.metrics.iter().all(averages)) {
+/// The pods of the target.
+pub(super) fn pods(cluster: &Cluster, ns: &str, selector: &str) -> Vec<PodObservation> {
+    if selector.is_empty() {
         return Vec::new();
     }
     let Ok(selector) = Selector::parse(selector) else {
