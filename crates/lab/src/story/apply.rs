@@ -38,7 +38,8 @@ pub enum ApplyError {
         /// Line, column and reason.
         source: api::yaml::YamlError,
     },
-    /// An object lacks its kind or name, or the API has no such kind.
+    /// An object lacks its kind or name, or the API has no such kind or refused
+    /// it.
     #[error("{path}:{line}: {why}")]
     Object {
         /// The file.
@@ -47,16 +48,6 @@ pub enum ApplyError {
         line: usize,
         /// What is wrong.
         why: String,
-    },
-    /// The API refused an object.
-    #[error("{path}:{line}")]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// First line of the document.
-        line: usize,
-        /// The API's answer.
-        source: Box<kube::Error>,
     },
 }
 
@@ -125,11 +116,7 @@ impl Applier {
             line,
             why,
         };
-        let refused = |source: kube::Error| ApplyError::Refused {
-            path: file.to_path_buf(),
-            line,
-            source: Box::new(source),
-        };
+        let refused = |error: kube::Error| wrong(said(&error));
         let text = |value: &Value, what: &str| {
             value
                 .as_str()
@@ -234,6 +221,14 @@ impl Applier {
         let body = body.map_or_else(Vec::new, |value| value.to_string().into_bytes());
         let request = request.body(body).map_err(kube::Error::HttpError)?;
         self.client.request(request).await
+    }
+}
+
+/// What an API answered, without what the client adds around it.
+pub(super) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::apply::said;
 use super::check::{Check, Target};
 use super::{Applier, ApplyError, Step, Story};
 
@@ -191,7 +192,7 @@ impl Stage {
         let answer: Result<Value, kube::Error> = self.client.request(request).await;
         answer
             .map(drop)
-            .map_err(|e| failed(format!("{object}: {e}")))
+            .map_err(|e| failed(format!("{object}: {}", said(&e))))
     }
 
     async fn wait(
@@ -253,7 +254,7 @@ impl Stage {
         match self.client.request::<Value>(request).await {
             Ok(answer) => check.judge(Some(&answer)),
             Err(kube::Error::Api(status)) if status.code == 404 => check.judge(None),
-            Err(other) => (false, other.to_string()),
+            Err(other) => (false, said(&other)),
         }
     }
 }

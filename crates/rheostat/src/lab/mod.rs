@@ -4,16 +4,20 @@ mod lines;
 mod panel;
 mod stop;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use api::pool::Pool;
+use cluster::ChangeKind;
 use lab::front::{self, Desk, FrontConfig};
 use lab::pacer::{Pacer, Speed};
 use lab::story::{Applier, Story, Told, play};
 use lab::{Delays, Lab, LabOptions};
+
+/// Loopback, any free port.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Arguments of `rheostat lab`.
 #[derive(clap::Args)]
@@ -25,11 +29,13 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
     /// Address of the Kubernetes API; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
+    /// [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// Address of the Prometheus API of the embedded store
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    listen_prometheus: SocketAddr,
+    /// [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR")]
+    listen_prometheus: Option<SocketAddr>,
     /// A node pool: name=…,sku=…,gpus=…,min=…,max=…,count=…,price=…,taint=…,provision=… (repeatable;
     /// any replaces the default pools)
     #[arg(long, value_name = "POOL")]
@@ -94,6 +100,17 @@ pub fn run(args: Args) -> Result<()> {
     } else {
         Speed::Times(1.0)
     });
+    let clients =
+        args.listen.is_some() || args.listen_prometheus.is_some() || args.kubeconfig.is_some();
+    if speed == Speed::Max && clients {
+        bail!(
+            "--speed max lets no clients in: leave out --listen, --listen-prometheus and \
+             --kubeconfig, or give a number as the speed"
+        );
+    }
+    if speed == Speed::Max && story.is_none() && args.run_for.is_none() {
+        bail!("--speed max has no end: give --for DURATION or --play STORY");
+    }
     let options = LabOptions {
         seed: args.seed,
         pools,
@@ -128,8 +145,8 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
         Speed::Max => None,
         Speed::Times(_) => {
             let config = FrontConfig {
-                listen: args.listen,
-                prometheus: args.listen_prometheus,
+                listen: args.listen.unwrap_or(ANY_PORT),
+                prometheus: args.listen_prometheus.unwrap_or(ANY_PORT),
                 kubeconfig: args.kubeconfig.clone(),
             };
             let (doors, knocks) = front::open(&config, bell.clone())?;
@@ -182,6 +199,16 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
         tokio::select! {
             biased;
             _ = &mut stop => break,
+            // Before the story's own words, so that a cause is told before
+            // what the story makes of it.
+            change = changes.next() => {
+                if change.kind == ChangeKind::Lagged {
+                    out.did(lab.cluster.now(), "(too much at once: some lines are left out)")?;
+                } else if let Some(line) = lab::narrate::line(&change, lab.cluster.now()) {
+                    out.line(&line)?;
+                }
+            }
+            Some((at, what)) = telling.recv() => out.told(at, &what)?,
             result = &mut playing, if !played => {
                 while let Ok((at, what)) = telling.try_recv() {
                     out.told(at, &what)?;
@@ -192,14 +219,6 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
                     if speed == Speed::Max && end.is_none() {
                         break;
                     }
-                } else if speed == Speed::Max && end.is_none() {
-                    bail!("--speed max has no end: give --for DURATION or --play STORY");
-                }
-            }
-            Some((at, what)) = telling.recv() => out.told(at, &what)?,
-            change = changes.next() => {
-                if let Some(line) = lab::narrate::line(&change, lab.cluster.now()) {
-                    out.line(&line)?;
                 }
             }
             _ = frames.tick() => out.draw(&lab)?,
