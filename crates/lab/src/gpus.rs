@@ -79,6 +79,14 @@ impl Workloads {
         };
     }
 
+    /// The workloads with an annotation, each with no ready GPU yet.
+    pub fn annotated_names(&self) -> BTreeMap<String, u32> {
+        self.annotations
+            .keys()
+            .map(|name| (name.clone(), 0))
+            .collect()
+    }
+
     /// Forgets a Deployment.
     pub fn gone(&mut self, workload: &str) {
         self.annotations.remove(workload);

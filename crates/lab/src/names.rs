@@ -71,7 +71,11 @@ impl Names {
                 })
             }
             Some(Place::Authority) => Ok(self.authority.handle(request)),
-            None => Err(format!("dial tcp: lookup {host}: no such host").into()),
+            None => Err(format!(
+                "dial tcp: lookup {host}: no such host (inside the lab there are Service names \
+                 and *.prometheus.monitor.azure.com)"
+            )
+            .into()),
         }
     }
 

@@ -102,7 +102,8 @@ impl Pages {
     async fn sample(&self, state: &mut State) {
         let now = self.clock.now();
         let uses = self.kubelet.gpus();
-        let mut ready: BTreeMap<String, u32> = BTreeMap::new();
+        // A load that cannot be read is reported before any replica runs.
+        let mut ready: BTreeMap<String, u32> = state.workloads.annotated_names();
         for name in uses
             .iter()
             .filter(|on| on.ready_since.is_some())
@@ -117,7 +118,9 @@ impl Pages {
                 .workloads
                 .utilization(&workload, gpus, &self.loads, now);
             errors.extend(error.map(|error| (workload.clone(), error)));
-            utilization.insert(workload, percent);
+            if gpus > 0 {
+                utilization.insert(workload, percent);
+            }
         }
         state.drive(&uses, &utilization);
         for node in state.nodes.values_mut() {
