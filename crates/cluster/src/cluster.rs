@@ -425,11 +425,12 @@ impl Cluster {
     ) -> Result<Written, Status> {
         crate::admission::prepare_create(self, row, &mut object)?;
         admission::default_object(row, &mut object);
-        admission::mutate_create(self, row, &mut object)?;
-        admission::check(row, &object, None)?;
+        // Who made the object owns what it sent, not what admission adds.
         if !options.manager.is_empty() && !options.applied {
             admission::track(row, None, &mut object, options, self.now());
         }
+        admission::mutate_create(self, row, &mut object)?;
+        admission::check(row, &object, None)?;
         let namespace = value::namespace(&object).to_owned();
         let name = value::name(&object).to_owned();
         let review = Admission {

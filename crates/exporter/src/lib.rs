@@ -1,7 +1,6 @@
 //! The page of one GPU node: dcgm-exporter's families, attributed to pods, and
 //! two things it lacks: the pod's owner as labels and the age of the samples.
 
-mod assign;
 mod owner;
 
 use std::fmt::Write as _;
@@ -11,7 +10,6 @@ use gpu::fields::Names;
 use gpu::{Counters, GpuSample, Source};
 use jiff::Timestamp;
 
-pub use assign::Assignments;
 pub use gpu::exposition::CONTENT_TYPE;
 pub use owner::{Attribution, Owner};
 

@@ -426,42 +426,15 @@ fn service(o: &mut Object) {
 }
 
 fn autoscaler(version: &str, o: &mut Object) {
-    let spec = map(o, "spec");
-    set(spec, "minReplicas", 1);
     if version == "v1" {
+        let spec = map(o, "spec");
+        set(spec, "minReplicas", 1);
         set(spec, "targetCPUUtilizationPercentage", 80);
         return;
     }
-    if spec
-        .get("metrics")
-        .is_none_or(|m| m.as_array().is_none_or(Vec::is_empty))
-    {
-        spec.insert(
-            "metrics".into(),
-            json!([{"type": "Resource", "resource": {
-                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}
-            }}]),
-        );
-    }
-    if let Some(behavior) = existing(spec, "behavior") {
-        let up = map(behavior, "scaleUp");
-        set(up, "stabilizationWindowSeconds", 0);
-        set_text(up, "selectPolicy", "Max");
-        set(
-            up,
-            "policies",
-            json!([
-                {"type": "Pods", "value": 4, "periodSeconds": 15},
-                {"type": "Percent", "value": 100, "periodSeconds": 15}
-            ]),
-        );
-        let down = map(behavior, "scaleDown");
-        set_text(down, "selectPolicy", "Max");
-        set(
-            down,
-            "policies",
-            json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]),
-        );
+    map(o, "spec");
+    if let Some(spec) = o.get_mut("spec") {
+        api::hpa::default_spec(spec);
     }
 }
 
