@@ -3,13 +3,20 @@
 mod crds;
 mod lab;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// GPU workload autoscaling for Kubernetes.
 #[derive(Parser)]
-#[command(name = "rheostat", version, max_term_width = 100)]
+#[command(
+    name = "rheostat",
+    version,
+    max_term_width = 100,
+    after_help = "Logs go to standard error; RHEOSTAT_LOG chooses what (warn, info, operator=debug, …)."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -24,6 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    log();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
         Command::Crds(args) => crds::run(&args),
@@ -35,4 +43,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Logs to standard error; `RHEOSTAT_LOG` says what, warnings otherwise.
+fn log() {
+    let filter = EnvFilter::try_from_env("RHEOSTAT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 }
