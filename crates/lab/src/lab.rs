@@ -183,6 +183,10 @@ impl Lab {
         self.cluster
             .mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
 
+        let usage = crate::usage::handler(self.cluster.clone(), self.loads.clone());
+        self.cluster
+            .mount(crate::usage::GROUP, crate::usage::VERSION, usage);
+
         let controllers = cluster::controllers::Options {
             hpa_period: delays.hpa_period,
             ..cluster::controllers::Options::default()

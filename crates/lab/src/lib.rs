@@ -19,6 +19,7 @@ pub mod narrate;
 pub mod pacer;
 mod pages;
 pub mod story;
+pub mod usage;
 pub mod view;
 
 pub use gpus::Loads;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Body as _;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Answer, Door, Knock};
@@ -38,12 +39,13 @@ impl Desk {
     async fn answer(self, knock: Knock) {
         let Knock {
             door,
+            at,
             request,
             reply,
         } = knock;
         match door {
             Door::Prometheus => {
-                let answer = prometheus(&self.store, &request, self.cluster.now());
+                let answer = outside(&self.store, request, self.cluster.now(), at);
                 self.bell.answered();
                 // The caller may have hung up; there is nobody to tell.
                 let _ = reply.send(answer.map(Answer::Whole));
@@ -77,6 +79,96 @@ impl Desk {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Further ahead than this a time is not meant in simulated time.
+const AHEAD: f64 = 86_400.0;
+
+/// Answers a client that lives in real time. promtool and dashboards ask for
+/// "now" and "the last hour" by their own clock: such times are moved to
+/// simulated time, and those in the answer back, so that now is now for both.
+fn outside(
+    store: &promql::store::Store,
+    request: http::Request<Bytes>,
+    now: Timestamp,
+    real: Timestamp,
+) -> http::Response<Bytes> {
+    let ahead = real.duration_since(now).as_secs_f64();
+    let (mut head, body) = request.into_parts();
+    let query = head.uri.query().map(|query| moved(query, now, ahead));
+    let form = std::str::from_utf8(&body)
+        .ok()
+        .map(|form| moved(form, now, ahead));
+    let shifted = [&query, &form]
+        .into_iter()
+        .flatten()
+        .any(|(_, shifted)| *shifted);
+    if !shifted {
+        return prometheus(store, &http::Request::from_parts(head, body), now);
+    }
+    if let Some((query, _)) = query
+        && let Ok(uri) = format!("{}?{query}", head.uri.path()).parse()
+    {
+        head.uri = uri;
+    }
+    let body = form.map_or(body, |(form, _)| Bytes::from(form));
+    let answer = prometheus(store, &http::Request::from_parts(head, body), now);
+    answer.map(|body| {
+        let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
+            return body;
+        };
+        move_samples(&mut json["data"]["result"], ahead);
+        Bytes::from(json.to_string())
+    })
+}
+
+/// The pairs of a query or form with real times made simulated, and whether
+/// there were any. RFC 3339 times are read as they are written: who writes a
+/// date means it.
+fn moved(pairs: &str, now: Timestamp, ahead: f64) -> (String, bool) {
+    let mut shifted = false;
+    let latest = now.as_second() as f64 + AHEAD;
+    let pairs = pairs.split('&').map(|pair| match pair.split_once('=') {
+        Some((key @ ("time" | "start" | "end"), text)) => match text.parse::<f64>() {
+            Ok(seconds) if seconds > latest => {
+                shifted = true;
+                format!("{key}={:.3}", seconds - ahead)
+            }
+            _ => pair.to_owned(),
+        },
+        _ => pair.to_owned(),
+    });
+    (pairs.collect::<Vec<_>>().join("&"), shifted)
+}
+
+/// Moves the times of a vector's, matrix's or scalar's samples.
+fn move_samples(result: &mut Value, ahead: f64) {
+    let shift = |sample: &mut Value| {
+        if let Some(seconds) = sample.get(0).and_then(Value::as_f64) {
+            sample[0] = ((seconds + ahead) * 1000.0).round().into();
+            sample[0] = (sample[0].as_f64().unwrap_or(0.0) / 1000.0).into();
+        }
+    };
+    let Some(rows) = result.as_array_mut() else {
+        return;
+    };
+    if rows.first().is_some_and(Value::is_number) {
+        shift(result);
+        return;
+    }
+    for row in rows {
+        if let Some(sample) = row.get_mut("value") {
+            shift(sample);
+        }
+        for sample in row
+            .get_mut("values")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            shift(sample);
         }
     }
 }
@@ -118,4 +210,38 @@ pub(crate) fn prometheus(
         .headers_mut()
         .insert(http::header::CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use promql::store::{ScrapeCache, Store, StoreOptions};
+
+    #[test]
+    fn now_is_now_for_a_client_in_real_time() {
+        let now: Timestamp = "2020-01-06T09:00:00Z".parse().unwrap();
+        let real: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
+        let store = Store::new(StoreOptions::default());
+        store.ingest(
+            "m 7\n",
+            &[],
+            now.as_millisecond() - 1000,
+            &mut ScrapeCache::new(),
+        );
+        let ask = |time: String| {
+            let uri = format!("/api/v1/query?query=m&time={time}");
+            let request = http::Request::get(uri).body(Bytes::new()).unwrap();
+            let answer = outside(&store, request, now, real);
+            let json: Value = serde_json::from_slice(answer.body()).unwrap();
+            json["data"]["result"][0]["value"].clone()
+        };
+        let sample = ask(real.as_second().to_string());
+        assert_eq!(sample[1], "7");
+        assert_eq!(sample[0].as_f64().unwrap(), real.as_second() as f64);
+        // A simulated time is left as it is.
+        assert_eq!(
+            ask(now.as_second().to_string())[0].as_f64().unwrap(),
+            now.as_second() as f64
+        );
+    }
 }

@@ -45,6 +45,8 @@ pub enum Door {
 pub struct Knock {
     /// The server it is for.
     pub door: Door,
+    /// Real time at which it came in.
+    pub at: jiff::Timestamp,
     /// The request with its whole body.
     pub request: http::Request<Bytes>,
     /// Where the answer goes; the body may go on for hours (a watch).

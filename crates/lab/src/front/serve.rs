@@ -214,6 +214,7 @@ impl Porch {
         let (reply, answer) = oneshot::channel();
         let knock = Knock {
             door: self.door,
+            at: jiff::Timestamp::now(),
             request: Request::from_parts(head, body),
             reply,
         };
