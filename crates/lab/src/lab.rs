@@ -121,6 +121,7 @@ pub struct Lab {
     pub cloud: Cloud,
     /// The token authority.
     pub authority: Authority,
+    failed: tokio::sync::watch::Sender<Option<&'static str>>,
 }
 
 impl Lab {
@@ -159,6 +160,7 @@ impl Lab {
             clock,
             loads: Loads::default(),
             authority: Authority::new(clock, options.seed),
+            failed: tokio::sync::watch::Sender::new(None),
             options,
         };
         lab.spawn().await?;
@@ -191,13 +193,19 @@ impl Lab {
             hpa_period: delays.hpa_period,
             ..cluster::controllers::Options::default()
         };
-        tokio::spawn(cluster::controllers::run(self.cluster.clone(), controllers));
-        tokio::spawn(cluster::scheduler::run(self.cluster.clone()));
+        self.essential(
+            "controllers",
+            cluster::controllers::run(self.cluster.clone(), controllers),
+        );
+        self.essential("scheduler", cluster::scheduler::run(self.cluster.clone()));
         let kubelets = kubelet::Options {
             start_delay: delays.pod_start,
             ..Default::default()
         };
-        tokio::spawn(kubelet::run(self.client.clone(), kubelet.clone(), kubelets));
+        self.essential(
+            "kubelets",
+            kubelet::run(self.client.clone(), kubelet.clone(), kubelets),
+        );
         let pages = Pages {
             client: self.client.clone(),
             clock: self.clock,
@@ -207,8 +215,8 @@ impl Lab {
             sample: delays.sample,
             scrape: delays.scrape,
         };
-        tokio::spawn(pages.run());
-        tokio::spawn(operator.run());
+        self.essential("GPU pages", pages.run());
+        self.essential("operator", operator.run());
         self.cloud
             .start()
             .await
@@ -224,14 +232,33 @@ impl Lab {
             let after_add = planner.settings.delay_after_add.min(delays.unneeded);
             planner.settings.delay_after_add = after_add;
             let cloud = Arc::new(self.cloud.clone());
-            tokio::spawn(nodepools::run(
-                self.client.clone(),
-                self.clock,
-                cloud,
-                planner,
-            ));
+            self.essential(
+                "node planner",
+                nodepools::run(self.client.clone(), self.clock, cloud, planner),
+            );
         }
         Ok(())
+    }
+
+    /// Runs a part that never ends; [`Lab::failed`] tells when it did.
+    fn essential(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(part);
+        let failed = self.failed.clone();
+        tokio::spawn(async move {
+            // A panic has been printed by now; returning is as bad.
+            let _ = task.await;
+            failed.send_replace(Some(name));
+        });
+    }
+
+    /// Resolves with the name of a part that has stopped, which is a bug: a
+    /// lab that goes on without its scheduler would only look like a cluster.
+    pub async fn failed(&self) -> &'static str {
+        let mut failed = self.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(name) => name.unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// What the lab shows now.

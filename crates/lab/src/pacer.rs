@@ -58,9 +58,10 @@ impl Bell {
         let _ = self.rope.try_send(());
     }
 
-    /// Says that one request has its answer.
-    pub fn answered(&self) {
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// Held for as long as one request waits; it counts as answered when this
+    /// is dropped, however its task ends.
+    pub fn waiting(&self) -> Waiting {
+        Waiting(Arc::clone(&self.waiting))
     }
 }
 
@@ -76,6 +77,16 @@ impl Tempo {
 
     fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// One request that waits for its answer.
+#[derive(Debug)]
+pub struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

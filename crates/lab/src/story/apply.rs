@@ -155,7 +155,13 @@ impl Applier {
         match found {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 let applied = format!("{object}\n");
-                object["metadata"]["annotations"][LAST_APPLIED] = json!(applied);
+                // Where annotations are no map, the API says so better.
+                let metadata = object["metadata"].as_object_mut();
+                let annotations = metadata
+                    .map(|metadata| metadata.entry("annotations").or_insert_with(|| json!({})));
+                if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+                    annotations.insert(LAST_APPLIED.to_owned(), json!(applied));
+                }
                 let path = format!(
                     "{collection}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
                 );

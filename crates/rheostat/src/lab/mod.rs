@@ -199,6 +199,7 @@ async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Spee
         tokio::select! {
             biased;
             _ = &mut stop => break,
+            name = lab.failed() => bail!("the lab's {name} stopped: this is a bug, please report it"),
             // Before the story's own words, so that a cause is told before
             // what the story makes of it.
             change = changes.next() => {
