@@ -5,6 +5,7 @@
 //! | a Rust file opens with `//!` | a reader learns first what the file owns |
 //! | a room depends only on rooms above it | the arrows stay one-way (docs/ARCHITECTURE.md) |
 //! | the core has no clock, network, logging or hash order | decisions can be replayed |
+//! | `tokio::select!` is `biased` | a simulation must not draw lots that no seed decides |
 //! | no file over 1,000 lines | it has lost its subject |
 
 use std::fs;
@@ -81,6 +82,7 @@ pub fn run(root: &Path) -> Result<()> {
             breaches.push(format!("{name}: {lines} lines, at most {MAX_LINES}"));
         }
         breaches.extend(banned(&name, &text));
+        breaches.extend(unbiased(&name, &text));
     }
     for (n, room) in ROOMS.iter().enumerate() {
         let manifest = root.join("crates").join(room).join("Cargo.toml");
@@ -107,6 +109,16 @@ pub fn run(root: &Path) -> Result<()> {
     }
     println!("tidy: {} files in order", files.len());
     Ok(())
+}
+
+/// Selects that draw lots.
+fn unbiased(name: &str, text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let draws = |pair: &[&str]| pair[0].ends_with("select! {") && pair[1] != "biased;";
+    let found = lines.windows(2).enumerate().filter(|(_, pair)| draws(pair));
+    found
+        .map(|(n, _)| format!("{name}:{}: select! without `biased;`", n + 1))
+        .collect()
 }
 
 /// Words that a room must not use, outside comments and tests.
