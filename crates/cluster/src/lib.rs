@@ -30,6 +30,7 @@ pub use body::Body;
 pub use cluster::{Admission, AdmitFn, Cluster, MountFn, Operation, Options};
 pub use deletion::{DeleteOptions, Propagation};
 pub use events::{EventRecord, EventSource};
+pub use rest::WatchEnd;
 pub use service::ClientService;
 pub use status::{Cause, Details, Status};
 pub use store::{Change, ChangeKind, Changes};

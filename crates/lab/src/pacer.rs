@@ -58,6 +58,11 @@ impl Bell {
         let _ = self.rope.try_send(());
     }
 
+    /// Wakes the simulation without a request: something waits on a channel.
+    pub fn nudge(&self) {
+        let _ = self.rope.try_send(());
+    }
+
     /// Held for as long as one request waits; it counts as answered when this
     /// is dropped, however its task ends.
     pub fn waiting(&self) -> Waiting {

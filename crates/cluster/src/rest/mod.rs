@@ -33,7 +33,11 @@ pub(crate) struct Call<'a> {
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Who ends a watch, where the caller does.
+    pub end: Option<WatchEnd>,
 }
+
+pub use watch::WatchEnd;
 
 /// The object or collection that a request names.
 #[derive(Clone, Debug)]
@@ -125,6 +129,7 @@ pub(crate) async fn handle(cluster: &Cluster, request: http::Request<Bytes>) -> 
         query: Query::parse(parts.uri.query().unwrap_or("")),
         headers: parts.headers,
         body,
+        end: parts.extensions.get::<WatchEnd>().cloned(),
     };
     match route::dispatch(&call).await {
         Ok(answer) => answer,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, header};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::filter::Filter;
@@ -22,6 +23,19 @@ use crate::{Body, Cluster, printers, value, views};
 /// How often a bookmark tells an idle watcher where it stands.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
+/// Lets a caller end its watch, put into the request's extensions: for a front
+/// door whose clients count another time than the control plane's clock does.
+/// Such a watch has no time limit of its own.
+#[derive(Clone, Debug, Default)]
+pub struct WatchEnd(Arc<Notify>);
+
+impl WatchEnd {
+    /// Ends the watch, with a last bookmark where the client wants any.
+    pub fn finish(&self) {
+        self.0.notify_one();
+    }
+}
+
 /// Starts a watch.
 pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
@@ -34,6 +48,10 @@ pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<B
         _ => 1800 + call.cluster.random(1800),
     };
     let now = Instant::now();
+    let deadline = match call.end {
+        Some(_) => None,
+        None => Some(now + Duration::from_secs(seconds)),
+    };
     let mut watcher = Watcher {
         wake: call.cluster.with_store(|s| {
             s.shelves
@@ -52,7 +70,8 @@ pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<B
         queue: VecDeque::new(),
         bookmarks: call.query.flag("allowWatchBookmarks"),
         next_bookmark: now + BOOKMARK,
-        deadline: now + Duration::from_secs(seconds),
+        deadline,
+        end: call.end.clone(),
         ended: false,
     };
     match (initial, from) {
@@ -110,6 +129,15 @@ fn initial_events(call: &Call<'_>) -> Result<Option<bool>, Status> {
     Ok(Some(!matches!(text, "false" | "0")))
 }
 
+/// Resolves when a watch's time is up.
+async fn over(deadline: Option<Instant>, end: Option<&WatchEnd>) {
+    match (deadline, end) {
+        (Some(at), _) => tokio::time::sleep_until(at).await,
+        (None, Some(end)) => end.0.notified().await,
+        (None, None) => std::future::pending().await,
+    }
+}
+
 struct Watcher {
     cluster: Cluster,
     endpoint: Endpoint,
@@ -124,7 +152,8 @@ struct Watcher {
     wake: crate::wake::Receiver,
     bookmarks: bool,
     next_bookmark: Instant,
-    deadline: Instant,
+    deadline: Option<Instant>,
+    end: Option<WatchEnd>,
     ended: bool,
 }
 
@@ -146,7 +175,7 @@ impl Watcher {
             tokio::select! {
                 biased;
                 () = self.wake.changed() => {}
-                () = tokio::time::sleep_until(deadline) => {
+                () = over(deadline, self.end.as_ref()) => {
                     self.mark(false);
                     self.ended = true;
                 }

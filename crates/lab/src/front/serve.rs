@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::WatchEnd;
 use futures::StreamExt as _;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -26,6 +27,9 @@ use crate::pacer::Bell;
 const MAX_CONNECTIONS: usize = 512;
 /// How long a TLS handshake, a request's head and its body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a watch may still say once its time is up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -211,6 +215,11 @@ impl Porch {
             }
         };
         let limit = take_watch_timeout(&mut head.uri);
+        let end = WatchEnd::default();
+        if limit.is_some() {
+            head.extensions.insert(end.clone());
+        }
+        let bell = self.bell.clone();
         let (reply, answer) = oneshot::channel();
         let knock = Knock {
             door: self.door,
@@ -229,43 +238,71 @@ impl Porch {
         };
         answer.map(|body| match body {
             Answer::Whole(bytes) => Full::new(bytes).boxed_unsync(),
-            Answer::Stream(chunks) => stream(chunks, limit),
+            Answer::Stream(chunks) => stream(chunks, limit, end, bell),
         })
     }
 }
 
-/// The chunks of a watch, until it ends or its client's time is up.
-fn stream(chunks: mpsc::Receiver<Bytes>, limit: Option<Duration>) -> Body {
+/// The chunks of a watch, until it ends or its client's time is up; then the
+/// simulation gets a moment for its last words (a bookmark).
+fn stream(
+    chunks: mpsc::Receiver<Bytes>,
+    limit: Option<Duration>,
+    end: WatchEnd,
+    bell: Bell,
+) -> Body {
     let deadline = limit.map(|limit| Instant::now() + limit);
-    let frames = futures::stream::unfold(chunks, move |mut chunks| async move {
-        let next = match deadline {
-            Some(at) => tokio::time::timeout_at(at, chunks.recv())
-                .await
-                .ok()
-                .flatten(),
-            None => chunks.recv().await,
-        };
-        next.map(|bytes| (bytes, chunks))
+    let state = (chunks, deadline, false);
+    let frames = futures::stream::unfold(state, move |(mut chunks, mut deadline, mut over)| {
+        let (end, bell) = (end.clone(), bell.clone());
+        async move {
+            loop {
+                let next = match deadline {
+                    Some(at) => tokio::time::timeout_at(at, chunks.recv()).await,
+                    None => Ok(chunks.recv().await),
+                };
+                match next {
+                    Ok(next) => return next.map(|bytes| (bytes, (chunks, deadline, over))),
+                    Err(_) if over => return None,
+                    Err(_) => {
+                        over = true;
+                        deadline = Some(Instant::now() + LAST_WORDS);
+                        end.finish();
+                        bell.nudge();
+                    }
+                }
+            }
+        }
     });
     StreamBody::new(frames.map(|bytes| Ok(Frame::data(bytes)))).boxed_unsync()
 }
 
-/// Takes `timeoutSeconds` out of a watch's address: the client means real
-/// seconds, and the simulation would count its own.
+/// Takes `timeoutSeconds` out of a watch's address and gives the watch's limit:
+/// the client means real seconds, and the simulation would count its own.
+/// `None` for what is no watch.
 fn take_watch_timeout(uri: &mut http::Uri) -> Option<Duration> {
     let query = uri.query()?;
     if !query
         .split('&')
-        .any(|pair| pair == "watch=true" || pair == "watch=1")
+        .any(|pair| matches!(pair, "watch=true" | "watch=1" | "watch"))
     {
         return None;
     }
     let (timeouts, kept): (Vec<&str>, Vec<&str>) = query
         .split('&')
         .partition(|pair| pair.starts_with("timeoutSeconds="));
-    let seconds = timeouts.first()?.split_once('=')?.1.parse().ok()?;
-    let address = format!("{}?{}", uri.path(), kept.join("&"));
-    *uri = address.parse().ok()?;
+    let asked = timeouts.first().and_then(|pair| pair.split_once('='));
+    let asked = asked
+        .and_then(|(_, text)| text.parse().ok())
+        .filter(|seconds| *seconds > 0);
+    // As the API server: half an hour to an hour, so that watches that began
+    // together do not end together.
+    let seconds = asked.unwrap_or_else(|| {
+        1800 + u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1800
+    });
+    if let Ok(address) = format!("{}?{}", uri.path(), kept.join("&")).parse() {
+        *uri = address;
+    }
     Some(Duration::from_secs(seconds))
 }
 
@@ -312,6 +349,8 @@ mod tests {
             .unwrap();
         assert_eq!(take_watch_timeout(&mut uri), Some(Duration::from_secs(300)));
         assert_eq!(uri, "/api/v1/pods?watch=true&resourceVersion=7");
+        let mut uri = "/api/v1/pods?watch=1&timeoutSeconds=0".parse().unwrap();
+        assert!(take_watch_timeout(&mut uri).unwrap() >= Duration::from_secs(1800));
         let mut uri = "/api/v1/pods?timeoutSeconds=300".parse().unwrap();
         assert_eq!(take_watch_timeout(&mut uri), None);
         assert_eq!(uri, "/api/v1/pods?timeoutSeconds=300");
