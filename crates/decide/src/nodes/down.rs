@@ -138,7 +138,7 @@ fn consider<'a>(
     }
     let mut pods = Vec::new();
     for pod in node.pods.values() {
-        if pod.is_daemon() || pod.annotations.contains_key("kubernetes.io/config.mirror") {
+        if goes_with_node(pod) {
             continue;
         }
         if !movable(pod) {
@@ -154,6 +154,11 @@ fn consider<'a>(
         utilization,
         pods,
     })
+}
+
+/// Whether a pod is no reason to keep a node: it is there for the node's sake.
+fn goes_with_node(pod: &PodInfo) -> bool {
+    pod.is_daemon() || pod.annotations.contains_key("kubernetes.io/config.mirror")
 }
 
 /// Whether a pod may be evicted to empty its node.
@@ -306,6 +311,7 @@ fn mark(
         Leaving {
             since: now,
             drain,
+            asked: now,
             removed: false,
         },
     );
@@ -330,10 +336,16 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
         return;
     }
     let due = after(leaving.since, settings.delay_after_taint);
-    let busy = node.pods.values().any(|p| !p.is_daemon());
+    let busy: Vec<&PodInfo> = node
+        .pods
+        .values()
+        .map(|p| &**p)
+        .filter(|p| !goes_with_node(p))
+        .collect();
+    let limit = after(leaving.since, settings.drain);
     if due > now {
         plan.wake_at(Some(due));
-    } else if !busy {
+    } else if busy.is_empty() {
         leaving.removed = true;
         let accepted = if leaving.drain {
             Event::removed(&name)
@@ -345,11 +357,25 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
             node: name,
             accepted: vec![accepted],
         });
-    } else if !leaving.drain || elapsed(leaving.since, now) > Duration::from_secs(720) {
+    } else if !leaving.drain || limit <= now {
         // A pod came in between, or would not go: the node stays.
+        if leaving.drain {
+            let told = Event::not_drained(&name, &busy, settings.drain);
+            plan.events.push(told);
+            plan.events.extend(busy.iter().map(|p| Event::not_moved(p)));
+        }
         plan.state.leaving.remove(&name);
         plan.taints.push(off("NoSchedule"));
         needed(node, plan);
+    } else {
+        // An eviction may be refused for a while, by a disruption budget for one.
+        if after(leaving.asked, settings.evict_again) <= now {
+            leaving.asked = now;
+            let asked = busy.iter().filter(|p| !p.terminating && movable(p));
+            plan.evictions.extend(asked.map(|p| p.key.clone()));
+        }
+        let again = after(leaving.asked, settings.evict_again);
+        plan.wake_at(Some(limit.min(again)));
     }
 }
 

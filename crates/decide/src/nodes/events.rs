@@ -115,6 +115,15 @@ impl Event {
         Self::new(Target::Status, false, "DeleteUnregistered", message)
     }
 
+    pub(super) fn vanished(instance: &Instance, ago: Duration) -> Self {
+        let message = format!(
+            "Removed unregistered node {}: its Node object has been gone for {}",
+            instance.name,
+            go(ago)
+        );
+        Self::new(Target::Status, false, "DeleteUnregistered", message)
+    }
+
     pub(super) fn marked(node: &str) -> Self {
         let message = "marked the node as toBeDeleted/unschedulable".to_owned();
         Self::new(Target::Node(node.to_owned()), false, "ScaleDown", message)
@@ -143,6 +152,22 @@ impl Event {
     pub(super) fn removed(node: &str) -> Self {
         let message = format!("Scale-down: node {node} removed with drain");
         Self::new(Target::Status, false, "ScaleDown", message)
+    }
+
+    pub(super) fn not_drained(node: &str, pods: &[&PodInfo], after: Duration) -> Self {
+        let names: Vec<String> = pods.iter().map(|p| p.key.to_string()).collect();
+        let message = format!(
+            "failed to drain and delete node: pods still there after {}: {}",
+            go(after),
+            names.join(", ")
+        );
+        let target = Target::Node(node.to_owned());
+        Self::new(target, true, "ScaleDownFailed", message)
+    }
+
+    pub(super) fn not_moved(pod: &PodInfo) -> Self {
+        let message = "failed to delete pod for ScaleDown".to_owned();
+        Self::new(pod_target(pod), true, "ScaleDownFailed", message)
     }
 
     pub(super) fn moving(pod: &PodInfo) -> Self {

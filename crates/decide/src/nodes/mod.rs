@@ -22,8 +22,8 @@ use jiff::Timestamp;
 pub use events::{Event, Target};
 pub use explain::{Explanation, NodeOutcome, PodOutcome};
 pub use types::{
-    Backoff, Instance, InstanceState, Leaving, Observed, Order, Plan, PoolView, Removal,
-    ReplicaPlan, Settings, State, TaintChange,
+    Backoff, Instance, InstanceState, Leaving, Observed, Order, Plan, PoolView, Registration,
+    Removal, ReplicaPlan, Settings, State, TaintChange, Told,
 };
 
 use world::World;
@@ -39,7 +39,7 @@ pub fn plan(settings: &Settings, seen: &Observed, state: &State, now: Timestamp)
         state: state.clone(),
         ..Plan::default()
     };
-    plan.state.forget(seen, now);
+    plan.state.follow(settings, seen, now);
     fail::handle(settings, seen, now, &mut plan);
     let mut world = World::new(settings, seen, &plan, now);
     up::handle(settings, seen, now, &mut world, &mut plan);

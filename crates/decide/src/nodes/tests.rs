@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::{NodeInfo, PodInfo, Snapshot, Verdict, schedule};
 
+mod patience;
+
 const GPUS: &str = "aks-gpunp-36854149-vmss";
 
 struct Lab {
@@ -21,6 +23,10 @@ struct Lab {
     pods: Vec<Value>,
     next: u32,
     log: Vec<String>,
+    /// A disruption budget refuses every eviction.
+    guarded: bool,
+    /// How often pods were asked to go.
+    asked: usize,
 }
 
 fn template(gpus: u32) -> Value {
@@ -73,6 +79,8 @@ impl Lab {
             pods: Vec::new(),
             next: 0,
             log: Vec::new(),
+            guarded: false,
+            asked: 0,
         }
     }
 
@@ -124,8 +132,9 @@ impl Lab {
             "planned again: {again:#?}\nafter {plan:#?}"
         );
         let mut kept = self.state.clone();
-        kept.forget(&self.seen, self.now);
+        kept.follow(&self.settings, &self.seen, self.now);
         assert_eq!(again.state, kept);
+        self.state = kept;
         plan
     }
 
@@ -163,7 +172,9 @@ impl Lab {
                 taints.push(taint);
             }
         }
-        for key in &plan.evictions {
+        self.asked += plan.evictions.len();
+        let evicted = plan.evictions.iter().filter(|_| !self.guarded);
+        for key in evicted {
             // The ReplicaSet makes another one at once.
             let pod = self
                 .pods
@@ -217,6 +228,61 @@ impl Lab {
 
     fn target(&self) -> u32 {
         self.seen.pools[0].target
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.log.iter().filter(|l| l.contains(part)).count()
+    }
+
+    fn tainted(&self, key: &str) -> usize {
+        let taints = self.nodes.iter().map(|n| n["spec"]["taints"].to_string());
+        taints.filter(|t| t.contains(key)).count()
+    }
+
+    /// Two little used nodes, of which one is being emptied against a budget.
+    fn draining() -> Self {
+        let mut lab = Self::new(vec![pool(GPUS, 8, 3, 98.32)]);
+        lab.run(&["a", "b"], 8);
+        lab.plan();
+        lab.arrive(8);
+        lab.plan();
+        lab.stop("a");
+        lab.stop("b");
+        for (i, (name, gpus)) in [("c", 2), ("d", 3)].into_iter().enumerate() {
+            let mut pod = pod(name, gpus);
+            pod["spec"]["nodeName"] = lab.nodes[i]["metadata"]["name"].clone();
+            lab.pods.push(pod);
+        }
+        lab.guarded = true;
+        lab.plan();
+        lab.wait(600);
+        lab.plan();
+        assert_eq!((lab.tainted(LEAVING_TAINT), lab.asked), (1, 1));
+        lab
+    }
+
+    /// Lets time pass from one planned look to the next, for so long at the most.
+    fn follow(&mut self, seconds: i64) {
+        let end = self.now.checked_add(seconds.seconds()).unwrap();
+        loop {
+            let mut rounds = 0;
+            let wake = loop {
+                self.observe();
+                let plan = plan(&self.settings, &self.seen, &self.state, self.now);
+                self.execute(&plan);
+                rounds += 1;
+                assert!(rounds < 6, "does not settle: {plan:#?}");
+                // What a plan does is news, and news is planned again.
+                if plan.is_idle() {
+                    break plan.wake;
+                }
+            };
+            match wake {
+                Some(at) if at <= end => self.now = at,
+                _ => break,
+            }
+        }
+        self.now = end;
     }
 
     fn has(&self, line: &str) -> bool {

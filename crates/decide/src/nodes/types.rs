@@ -22,6 +22,8 @@ pub struct Settings {
     pub delay_after_failure: Duration,
     /// An ordered node that has not come up after this long is given up.
     pub provision: Duration,
+    /// A machine whose node has gone away while it runs is given up after this long.
+    pub vanished: Duration,
     /// Between the taint and the removal, so that a pod on its way is seen.
     pub delay_after_taint: Duration,
     /// A node that is used by at least this share is needed.
@@ -34,8 +36,14 @@ pub struct Settings {
     pub backoff_memory: Duration,
     /// Pods of lower priority never make a pool grow.
     pub expendable: i64,
-    /// The same is not told again for this long.
+    /// The same is not told again for this long; doubles each time.
     pub repeat: Duration,
+    /// Longest time after which the same is told again.
+    pub repeat_max: Duration,
+    /// Pods that would not leave a node are asked again after this long.
+    pub evict_again: Duration,
+    /// A node whose pods have not left after this long stays.
+    pub drain: Duration,
     /// Most nodes that start to leave at a time.
     pub parallel: usize,
 }
@@ -48,6 +56,7 @@ impl Default for Settings {
             delay_after_add: minutes(10),
             delay_after_failure: minutes(3),
             provision: minutes(15),
+            vanished: minutes(2),
             delay_after_taint: Duration::from_secs(5),
             threshold: 0.5,
             backoff: minutes(5),
@@ -55,6 +64,9 @@ impl Default for Settings {
             backoff_memory: minutes(180),
             expendable: -10,
             repeat: minutes(5),
+            repeat_max: minutes(60),
+            evict_again: Duration::from_secs(10),
+            drain: minutes(12),
             parallel: 10,
         }
     }
@@ -164,8 +176,35 @@ pub struct Leaving {
     pub since: Timestamp,
     /// It had pods to move.
     pub drain: bool,
+    /// When its pods were last asked to go.
+    pub asked: Timestamp,
     /// The cloud has been asked to remove it.
     pub removed: bool,
+}
+
+/// How far a machine has come with its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Its node has not been there so far.
+    Awaited,
+    /// Its node is there.
+    Present,
+    /// Its node was there and is gone since then; or it was missing already when
+    /// an old machine was first seen.
+    Gone(Timestamp),
+}
+
+/// A refusal told about a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The pod's uid.
+    pub uid: String,
+    /// What was told.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+    /// How long until the same is told again.
+    pub wait: Duration,
 }
 
 /// What the planner remembers from one time to the next.
@@ -181,13 +220,15 @@ pub struct State {
     pub grown: BTreeMap<String, Timestamp>,
     /// Failed machines already told about.
     pub reported: BTreeSet<String>,
-    /// The last refusal told about each pod, and when.
-    pub told: BTreeMap<PodKey, (String, Timestamp)>,
+    /// The last refusal told about each pod that waits.
+    pub told: BTreeMap<PodKey, Told>,
+    /// Machines and their nodes, by name.
+    pub machines: BTreeMap<String, Registration>,
 }
 
 impl State {
-    /// Drops what is about things that are gone.
-    pub(super) fn forget(&mut self, seen: &Observed, now: Timestamp) {
+    /// Takes note of the machines' nodes and drops what is about things that are gone.
+    pub(super) fn follow(&mut self, settings: &Settings, seen: &Observed, now: Timestamp) {
         let names: BTreeSet<&str> = seen.instances().map(|(_, i)| i.name.as_str()).collect();
         let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();
         self.unneeded
@@ -197,6 +238,27 @@ impl State {
         self.told.retain(|key, _| pending.contains(key));
         let day = Duration::from_secs(86_400);
         self.backoffs.retain(|_, b| elapsed(b.until, now) < day);
+        self.machines
+            .retain(|node, _| names.contains(node.as_str()));
+        for (_, instance) in seen.instances() {
+            let known = self.machines.get(&instance.name);
+            let is = if seen.cluster.node(&instance.name).is_some() {
+                Registration::Present
+            } else {
+                match known {
+                    Some(Registration::Present) => Registration::Gone(now),
+                    Some(known) => known.clone(),
+                    // Nobody was looking when it came: nothing says that it never did.
+                    None if elapsed(instance.ordered, now) >= settings.provision => {
+                        Registration::Gone(now)
+                    }
+                    None => Registration::Awaited,
+                }
+            };
+            if known != Some(&is) {
+                self.machines.insert(instance.name.clone(), is);
+            }
+        }
     }
 
     /// A pool did not get what was ordered: it is left alone for a while.
@@ -216,6 +278,19 @@ impl State {
     pub fn not_removed(&mut self, node: &str) {
         if let Some(leaving) = self.leaving.get_mut(node) {
             leaving.removed = false;
+        }
+        if let Some(Registration::Gone(_)) = self.machines.get(node) {
+            self.reported.remove(node);
+        }
+    }
+
+    /// The taint could not be set on a node that was to leave: it is tried
+    /// again, as the node has been unneeded for long enough already.
+    pub fn not_marked(&mut self, settings: &Settings, node: &str) {
+        if let Some(leaving) = self.leaving.remove(node) {
+            let since = leaving.since.checked_sub(settings.unneeded);
+            self.unneeded
+                .insert(node.to_owned(), since.unwrap_or(Timestamp::MIN));
         }
     }
 

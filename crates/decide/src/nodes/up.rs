@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::events::Event;
 use super::explain::PodOutcome;
-use super::types::{Observed, Order, Plan, PoolView, Settings, after, elapsed};
+use super::types::{Observed, Order, Plan, PoolView, Settings, Told, after, elapsed};
 use super::world::World;
 use crate::fit::{Check, NodeInfo, PodInfo, PodKey};
 
@@ -193,7 +193,8 @@ fn capacity(pod: &PodInfo, node: &NodeInfo) -> usize {
     usize::try_from(most).unwrap_or(0)
 }
 
-/// Tells a pod why no pool grows for it, unless that was told lately.
+/// Tells a pod why no pool grows for it, unless that was told lately; the same
+/// is told more and more rarely.
 fn tell_refusal(
     settings: &Settings,
     seen: &Observed,
@@ -217,17 +218,24 @@ fn tell_refusal(
     parts.sort();
     let why = parts.join(", ");
     let known = plan.state.told.get(&pod.key);
-    let due = match known {
-        Some((text, at)) if *text == why && elapsed(*at, now) < settings.repeat => {
-            Some(after(*at, settings.repeat))
+    let same = known.filter(|t| t.text == why && t.uid == pod.uid);
+    let wait = match same {
+        Some(told) if elapsed(told.at, now) < told.wait => {
+            plan.wake_at(Some(after(told.at, told.wait)));
+            return;
         }
-        _ => None,
+        Some(told) => (told.wait * 2).min(settings.repeat_max),
+        None => settings.repeat,
     };
-    if due.is_none() {
-        plan.events.push(Event::not_triggered(pod, &why));
-        plan.state.told.insert(pod.key.clone(), (why, now));
-    }
-    plan.wake_at(Some(due.unwrap_or_else(|| after(now, settings.repeat))));
+    plan.wake_at(Some(after(now, wait)));
+    plan.events.push(Event::not_triggered(pod, &why));
+    let told = Told {
+        uid: pod.uid.clone(),
+        text: why,
+        at: now,
+        wait,
+    };
+    plan.state.told.insert(pod.key.clone(), told);
 }
 
 /// Turns a draft into an order, at least up to the pool's minimum.
