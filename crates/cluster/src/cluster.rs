@@ -209,13 +209,10 @@ impl Cluster {
     }
 
     pub(crate) fn row(&self, resource: &str) -> Result<Arc<Resource>, Status> {
-        self.registry().row(resource).cloned().ok_or_else(|| {
-            Status::new(
-                404,
-                "NotFound",
-                "the server could not find the requested resource",
-            )
-        })
+        self.registry()
+            .row(resource)
+            .cloned()
+            .ok_or_else(Status::no_such_resource)
     }
 
     /// Reads one object; `ns` is "" for cluster scope.
@@ -423,6 +420,9 @@ impl Cluster {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
+        if let Some(custom) = &row.custom {
+            crate::crd::check_open(self, custom)?;
+        }
         crate::admission::prepare_create(self, row, &mut object)?;
         admission::default_object(row, &mut object);
         // Who made the object owns what it sent, not what admission adds.

@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::deletion::DeleteOptions;
 use crate::resource::{Endpoint, Resource, resource_name};
+use crate::status::Status;
 use crate::value;
 
 /// The stored kind of definitions themselves.
 pub const RESOURCE: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// Holds a definition until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// The condition of a definition that is going.
+const TERMINATING: &str = "Terminating";
 
 /// A column of `kubectl get`.
 #[derive(Clone, Debug)]
@@ -66,6 +70,8 @@ pub struct ScalePaths {
 pub struct Custom {
     /// Name of the CustomResourceDefinition.
     pub name: String,
+    /// The definition's spec, as written.
+    pub spec: Value,
     /// Its versions, in the order of the definition.
     pub versions: Vec<Version>,
 }
@@ -170,6 +176,7 @@ fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
         generation: true,
         custom: Some(Arc::new(Custom {
             name: value::name(crd).to_owned(),
+            spec: spec.clone(),
             versions,
         })),
         group: group.clone(),
@@ -221,26 +228,66 @@ fn columns(version: &Value) -> Vec<Column> {
 const CREATION: &str = "CreationTimestamp is a timestamp representing the server time when this \
                         object was created. It is represented in RFC3339 form and is in UTC.";
 
+/// Stops serving a kind; its watches end.
+fn retire(cluster: &Cluster, name: &str) {
+    cluster.change_registry(|r| r.remove(name));
+    wake(cluster, name);
+}
+
+/// Has the watchers of a kind look whether it is still served.
+fn wake(cluster: &Cluster, name: &str) {
+    cluster.with_store(|store| {
+        if let Some(shelf) = store.shelves.get(name) {
+            shelf.wake.wake();
+        }
+    });
+}
+
 /// Serves a definition that was written, or lets go of one that is going.
 pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
     let name = value::name(&crd).to_owned();
     if cluster.get(RESOURCE, "", &name).is_err() {
-        cluster.change_registry(|r| r.remove(&name));
+        retire(cluster, &name);
         return crd;
     }
-    let Some((row, endpoints)) = read(&crd) else {
-        return crd;
-    };
-    cluster.change_registry(|registry| {
-        // Versions that are served no longer must go too.
-        registry.remove(&row.name);
-        for endpoint in endpoints {
-            registry.add(endpoint);
+    let served = cluster.registry().row(&name).cloned();
+    let same = |row: &Arc<Resource>| row.custom.as_ref().is_some_and(|c| c.spec == crd["spec"]);
+    let row = match served.filter(same) {
+        // A change of the status changes nothing for those who read and watch.
+        Some(row) => row,
+        None => {
+            let Some((row, endpoints)) = read(&crd) else {
+                return crd;
+            };
+            cluster.change_registry(|registry| {
+                // Versions that are served no longer must go too.
+                registry.remove(&row.name);
+                for endpoint in endpoints {
+                    registry.add(endpoint);
+                }
+            });
+            wake(cluster, &row.name);
+            row
         }
-    });
+    };
     if value::deleting(&crd) {
-        purge(cluster, &row);
-        return crd;
+        if condition(&crd, TERMINATING).is_some() {
+            purge(cluster, &row);
+            return crd;
+        }
+        // The mark comes first; writing it leads back here.
+        let marked = cluster.modify_status(RESOURCE, "", &name, |object| {
+            let now = value::time(cluster.now());
+            set_condition(
+                object,
+                json!({
+                    "type": TERMINATING, "status": "True", "reason": "InstanceDeletionInProgress",
+                    "message": "CustomResource deletion is in progress",
+                    "lastTransitionTime": now,
+                }),
+            );
+        });
+        return marked.unwrap_or(crd);
     }
     let now = value::time(cluster.now());
     let accepted = cluster.modify_status(RESOURCE, "", &name, |object| {
@@ -291,14 +338,58 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
     accepted.unwrap_or(crd)
 }
 
+/// The condition of that type.
+fn condition<'a>(crd: &'a Value, kind: &str) -> Option<&'a Value> {
+    value::list(crd, &["status", "conditions"])
+        .iter()
+        .find(|c| c["type"] == kind)
+}
+
+/// Sets a condition; its time moves with its status only.
+fn set_condition(crd: &mut Value, mut new: Value) {
+    let status = value::map_mut(crd, &["status"]);
+    let list = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
+    match list.iter_mut().find(|c| c["type"] == new["type"]) {
+        Some(old) => {
+            if old["status"] == new["status"] {
+                new["lastTransitionTime"] = old["lastTransitionTime"].take();
+            }
+            *old = new;
+        }
+        None => list.push(new),
+    }
+}
+
+/// Refuses new objects of a kind whose definition is going.
+pub(crate) fn check_open(cluster: &Cluster, custom: &Custom) -> Result<(), Status> {
+    let crd = cluster
+        .get(RESOURCE, "", &custom.name)
+        .map_err(|_| Status::no_such_resource())?;
+    if !value::deleting(&crd) {
+        return Ok(());
+    }
+    let mut status = Status::method_not_allowed();
+    status.message =
+        "create not allowed while custom resource definition is terminating".to_owned();
+    let (plural, group) = crate::status::split(&custom.name);
+    status.kind = plural.to_owned();
+    status.group = group.to_owned();
+    Err(status)
+}
+
+/// Deletes the objects of a definition that is going.
 fn purge(cluster: &Cluster, row: &Arc<Resource>) {
     for object in cluster.list(&row.name, None) {
         if !value::deleting(&object) {
-            // One that cannot be deleted now keeps the definition alive, as it should.
-            let _ = cluster.delete_row(row, &object, &DeleteOptions::default());
+            // One that cannot be deleted now keeps the definition alive, as it should, and is
+            // tried again with the next removal.
+            let _ = cluster.delete_quietly(row, &object, &DeleteOptions::default());
         }
     }
-    after_removal(cluster, row);
+    release(cluster, row);
 }
 
 /// Whether objects of a definition exist.
@@ -306,13 +397,21 @@ pub(crate) fn has_objects(cluster: &Cluster, crd: &Value) -> bool {
     read(crd).is_some_and(|(row, _)| !cluster.list(&row.name, None).is_empty())
 }
 
-/// Lets a deleted definition go once its last object has gone.
+/// Goes on with the end of a definition after one of its objects has gone.
 pub(crate) fn after_removal(cluster: &Cluster, row: &Resource) {
     let Some(custom) = &row.custom else { return };
-    let Ok(crd) = cluster.get(RESOURCE, "", &custom.name) else {
-        return;
-    };
-    if !value::deleting(&crd) || !cluster.list(&row.name, None).is_empty() {
+    let going = cluster
+        .get(RESOURCE, "", &custom.name)
+        .is_ok_and(|crd| value::deleting(&crd));
+    if let (true, Ok(row)) = (going, cluster.row(&row.name)) {
+        purge(cluster, &row);
+    }
+}
+
+/// Lets a deleted definition go once its last object has gone.
+fn release(cluster: &Cluster, row: &Resource) {
+    let Some(custom) = &row.custom else { return };
+    if !cluster.list(&row.name, None).is_empty() {
         return;
     }
     let _ = cluster.modify(RESOURCE, "", &custom.name, |object| {
@@ -334,9 +433,7 @@ pub(crate) fn refresh(cluster: &Cluster) {
         })
         .map(|row| row.name.clone())
         .collect();
-    cluster.change_registry(|registry| {
-        for name in &gone {
-            registry.remove(name);
-        }
-    });
+    for name in &gone {
+        retire(cluster, name);
+    }
 }

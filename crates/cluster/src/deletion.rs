@@ -127,6 +127,25 @@ impl Cluster {
         old: &Arc<Value>,
         options: &DeleteOptions,
     ) -> Result<(Arc<Value>, bool), Status> {
+        let (object, gone) = self.delete_quietly(row, old, options)?;
+        if options.dry_run || Arc::ptr_eq(&object, old) {
+            return Ok((object, gone));
+        }
+        if gone {
+            self.after_removal(row);
+        } else {
+            self.after_write(row, object.clone());
+        }
+        Ok((object, gone))
+    }
+
+    /// As `delete_row`, without what the server does afterwards.
+    pub(crate) fn delete_quietly(
+        &self,
+        row: &Arc<Resource>,
+        old: &Arc<Value>,
+        options: &DeleteOptions,
+    ) -> Result<(Arc<Value>, bool), Status> {
         let name = value::name(old);
         if let Some(uid) = &options.uid
             && uid != value::uid(old)
@@ -187,7 +206,6 @@ impl Cluster {
                 return Ok((old.clone(), true));
             }
             let gone = self.commit_removal(row, old, new)?;
-            self.after_removal(row);
             return Ok((gone, true));
         }
         let before = value::integer(old, &["metadata", "deletionGracePeriodSeconds"]);
@@ -217,7 +235,6 @@ impl Cluster {
             return Ok((Arc::new(new), false));
         }
         let object = self.commit(row, old, new)?;
-        self.after_write(row, object.clone());
         Ok((object, false))
     }
 

@@ -94,6 +94,14 @@ impl Endpoint {
         api_version(&self.group, &self.version)
     }
 
+    /// Whether the kind is still served as it was when this endpoint was looked up.
+    pub(crate) fn is_current(&self, cluster: &crate::Cluster) -> bool {
+        cluster
+            .registry()
+            .endpoint(&self.group, &self.version, &self.row.plural)
+            .is_some_and(|e| Arc::ptr_eq(&e.row, &self.row))
+    }
+
     /// Whether objects read here differ from the stored form.
     pub fn is_stored_form(&self) -> bool {
         self.group == self.row.group && self.version == self.row.version

@@ -167,6 +167,15 @@ impl Status {
         )
     }
 
+    /// A kind that is not served.
+    pub(crate) fn no_such_resource() -> Self {
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }
+
     /// A watch or list position that is no longer kept.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)

@@ -197,6 +197,19 @@ async fn objects_go_with_their_definition() {
     assert_eq!(watch.brief().await, "DELETED free");
     assert_eq!(watch.brief().await, "MODIFIED held");
     assert_eq!(call(&cluster, "GET", &crd, Value::Null).await.0, 200);
+    let (_, going) = call(&cluster, "GET", &crd, Value::Null).await;
+    let conditions = going["status"]["conditions"].as_array().unwrap();
+    let last = conditions.iter().find(|c| c["type"] == "Terminating");
+    assert_eq!(last.unwrap()["status"], "True");
+    assert_eq!(last.unwrap()["reason"], "InstanceDeletionInProgress");
+    // Nothing new may keep the definition alive.
+    let (code, status) = call(&cluster, "POST", WIDGETS, widget("late")).await;
+    assert_eq!(code, 405);
+    assert_eq!(status["reason"], "MethodNotAllowed");
+    assert_eq!(
+        status["message"],
+        "create not allowed while custom resource definition is terminating"
+    );
     let path = format!("{WIDGETS}/held");
     call(
         &cluster,
@@ -206,11 +219,43 @@ async fn objects_go_with_their_definition() {
     )
     .await;
     assert_eq!(watch.brief().await, "DELETED held");
+    assert_eq!(watch.brief().await, "end");
     assert_eq!(call(&cluster, "GET", &crd, Value::Null).await.0, 404);
     assert_eq!(call(&cluster, "GET", WIDGETS, Value::Null).await.0, 404);
     // And it can come again.
     assert_eq!(call(&cluster, "POST", CRDS, definition()).await.0, 201);
     assert_eq!(call(&cluster, "GET", WIDGETS, Value::Null).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_may_not_go_is_tried_again() {
+    let cluster = cluster();
+    call(&cluster, "POST", CRDS, definition()).await;
+    let mut held = widget("held");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    call(&cluster, "POST", WIDGETS, held).await;
+    call(&cluster, "POST", WIDGETS, widget("kept")).await;
+    let refuse = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let refusing = refuse.clone();
+    cluster.admit(
+        "widgets.example.com",
+        "keeper",
+        std::sync::Arc::new(move |what: &cluster::Admission| {
+            let keep = what.operation == cluster::Operation::Delete && what.name == "kept";
+            match keep && refusing.load(std::sync::atomic::Ordering::Relaxed) {
+                true => Err("not yet".to_owned()),
+                false => Ok(vec![]),
+            }
+        }),
+    );
+    let crd = format!("{CRDS}/widgets.example.com");
+    call(&cluster, "DELETE", &crd, Value::Null).await;
+    assert_eq!(call(&cluster, "GET", &crd, Value::Null).await.0, 200);
+    refuse.store(false, std::sync::atomic::Ordering::Relaxed);
+    let path = format!("{WIDGETS}/held");
+    let free = json!({"metadata": {"finalizers": null}});
+    call(&cluster, "PATCH", &path, free).await;
+    assert_eq!(call(&cluster, "GET", &crd, Value::Null).await.0, 404);
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,6 +168,9 @@ impl Watcher {
             }
             self.wake.mark();
             self.read();
+            // After a change of its definition a custom kind is watched anew.
+            self.ended |=
+                self.endpoint.row.custom.is_some() && !self.endpoint.is_current(&self.cluster);
             if !self.queue.is_empty() || self.ended {
                 continue;
             }
