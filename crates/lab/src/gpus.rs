@@ -1,7 +1,7 @@
 //! How busy the GPUs of each workload are: the load that its annotation names,
 //! shared by its ready replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -39,6 +39,14 @@ impl Loads {
             .utilization
             .get(&format!("{namespace}/{name}"))
             .copied()
+    }
+
+    /// Utilization of a ready pod's GPUs, by the Deployment above it. A workload
+    /// without a Deployment has no annotation to steer it: it is busy.
+    pub(crate) fn of_ready(&self, namespace: &str, deployment: Option<&str>) -> f64 {
+        deployment.map_or(100.0, |name| {
+            self.utilization(namespace, name).unwrap_or(0.0)
+        })
     }
 
     pub(crate) fn publish(&self, utilization: BTreeMap<String, f64>) {
@@ -84,6 +92,15 @@ impl Workloads {
         self.annotations
             .keys()
             .map(|name| (name.clone(), 0))
+            .collect()
+    }
+
+    /// Every workload that is known.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.annotations
+            .keys()
+            .chain(self.known.keys())
+            .cloned()
             .collect()
     }
 

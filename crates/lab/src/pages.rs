@@ -5,7 +5,7 @@
 //! (the production code, over simulated devices) for each node whose device
 //! plugin shows GPUs, and brings its page into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use exporter::{Attribution, Exporter, Owner};
@@ -16,6 +16,7 @@ use gpu::simulated::Work;
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
+use kube::runtime::utils::StreamBackoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use promql::store::{ScrapeCache, Store, Target};
@@ -23,7 +24,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gpus::{ANNOTATION, Loads, Workloads};
-use crate::kubelet::{GpuUse, KubeletView};
+use crate::kubelet::{GpuUse, KubeletView, Steady};
 
 const RESOURCE: &str = "nvidia.com/gpu";
 const PORT: u16 = 9400;
@@ -56,6 +57,9 @@ struct GpuNode {
 struct State {
     nodes: BTreeMap<String, GpuNode>,
     workloads: Workloads,
+    /// Of a list that is under way: what it has not named yet.
+    unseen_nodes: BTreeSet<String>,
+    unseen_workloads: BTreeSet<String>,
 }
 
 enum Seen {
@@ -89,14 +93,19 @@ impl Pages {
         &self,
         group: &str,
         version: &str,
-        kind: &str,
+        kind: &'static str,
         seen: fn(Event<DynamicObject>) -> Seen,
     ) -> BoxStream<'static, Seen> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let stream = watcher::watcher(api, watcher::Config::default());
-        // The watcher lists again by itself after an error.
-        Box::pin(stream.filter_map(move |event| std::future::ready(event.ok().map(seen))))
+        let stream = StreamBackoff::new(stream, Steady);
+        Box::pin(stream.filter_map(move |event| {
+            if let Err(error) = &event {
+                tracing::warn!(kind, %error, "the watch for the GPU pages failed and goes on");
+            }
+            std::future::ready(event.ok().map(seen))
+        }))
     }
 
     async fn sample(&self, state: &mut State) {
@@ -188,16 +197,30 @@ impl State {
     fn learn(&mut self, seen: Seen, store: &Store, now: Timestamp) {
         match seen {
             Seen::Node(Event::Apply(node) | Event::InitApply(node)) => {
+                self.unseen_nodes.remove(&node.name_any());
                 self.node(&node, store, now);
             }
             Seen::Node(Event::Delete(node)) => self.end_node(&node.name_any(), store, now),
             Seen::Deployment(Event::Apply(deployment) | Event::InitApply(deployment)) => {
+                self.unseen_workloads.remove(&key(&deployment));
                 let annotation = deployment.annotations().get(ANNOTATION).map(String::as_str);
                 self.workloads.annotated(&key(&deployment), annotation);
             }
             Seen::Deployment(Event::Delete(deployment)) => self.workloads.gone(&key(&deployment)),
-            Seen::Node(Event::Init | Event::InitDone)
-            | Seen::Deployment(Event::Init | Event::InitDone) => {}
+            // A list begins: what it does not name was deleted while nobody
+            // watched.
+            Seen::Node(Event::Init) => self.unseen_nodes = self.nodes.keys().cloned().collect(),
+            Seen::Node(Event::InitDone) => {
+                for name in std::mem::take(&mut self.unseen_nodes) {
+                    self.end_node(&name, store, now);
+                }
+            }
+            Seen::Deployment(Event::Init) => self.unseen_workloads = self.workloads.names(),
+            Seen::Deployment(Event::InitDone) => {
+                for name in std::mem::take(&mut self.unseen_workloads) {
+                    self.workloads.gone(&name);
+                }
+            }
         }
     }
 
@@ -260,8 +283,6 @@ impl State {
             let index = on.gpu as usize;
             let percent = workload(on).and_then(|name| utilization.get(&name).copied());
             let work = match on.ready_since {
-                // A workload without a Deployment has no annotation to steer
-                // it: it is busy.
                 Some(_) => Work {
                     utilization: percent.unwrap_or(100.0),
                     memory: MEMORY,

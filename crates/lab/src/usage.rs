@@ -16,7 +16,7 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::gpus::Loads;
-use crate::view::pod_gpus;
+use crate::view::container_gpus;
 
 /// Group and version that are served.
 pub const GROUP: &str = "metrics.k8s.io";
@@ -109,13 +109,12 @@ impl Usage {
         };
         let mut cpu = request("cpu").map_or(IDLE_MILLI, |cpu| cpu.milli_value() / 10);
         let memory = request("memory").map_or(IDLE_BYTES, |memory| memory.value() / 2);
-        let owner = exporter::Owner::of_pod(pod).filter(|_| pod_gpus(pod) > 0);
-        if let Some(owner) = owner {
-            let busy = self
-                .loads
-                .utilization(value::namespace(pod), &owner.name)
-                .unwrap_or(0.0);
-            cpu += (busy * 10.0) as i64 * pod_gpus(pod);
+        let gpus = container_gpus(container);
+        if gpus > 0 {
+            let owner = exporter::Owner::of_pod(pod).filter(|owner| owner.kind == "Deployment");
+            let name = owner.map(|owner| owner.name);
+            let busy = self.loads.of_ready(value::namespace(pod), name.as_deref());
+            cpu += (busy * 10.0) as i64 * gpus;
         }
         (cpu, memory)
     }

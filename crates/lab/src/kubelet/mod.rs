@@ -67,7 +67,7 @@ enum Action {
 }
 
 /// A back-off between watch attempts without chance in it.
-struct Steady;
+pub(crate) struct Steady;
 
 impl Iterator for Steady {
     type Item = Duration;
@@ -92,8 +92,6 @@ struct Kubelets {
     by_node: BTreeMap<String, BTreeSet<PodKey>>,
     due: BTreeSet<(Instant, u64, Action)>,
     sequence: u64,
-    /// Workloads by the uid of the replica set between them and their pods.
-    owners: BTreeMap<String, (String, String)>,
     /// What a list has not shown yet, while one is read.
     unseen_pods: Option<BTreeSet<PodKey>>,
     unseen_nodes: Option<BTreeSet<String>>,
@@ -118,7 +116,6 @@ pub async fn run(client: kube::Client, view: KubeletView, options: Options) {
         by_node: BTreeMap::new(),
         due: BTreeSet::new(),
         sequence: 0,
-        owners: BTreeMap::new(),
         unseen_pods: None,
         unseen_nodes: None,
     };

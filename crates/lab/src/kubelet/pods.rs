@@ -41,7 +41,7 @@ pub(super) struct Running {
     restarts_on_success: bool,
     restarts_on_failure: bool,
     grace: Option<Duration>,
-    controller: Option<(String, String, String)>,
+    owner: Option<exporter::Owner>,
     taken_on: Option<Instant>,
 }
 
@@ -79,13 +79,7 @@ impl Running {
                 .and_then(|a| a.get(key))
                 .map(String::as_str)
         };
-        let controller = pod
-            .metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|o| o.controller == Some(true))
-            .map(|o| (o.kind.clone(), o.name.clone(), o.uid.clone()));
+        let owner = exporter::Owner::of_pod(&json!({"metadata": pod.metadata}));
         let policy = spec["restartPolicy"].as_str().unwrap_or("Always");
         Self {
             id,
@@ -103,7 +97,7 @@ impl Running {
             restarts_on_success: policy == "Always",
             restarts_on_failure: policy != "Never",
             grace: None,
-            controller,
+            owner,
             taken_on: None,
         }
     }
@@ -296,7 +290,7 @@ impl Kubelets {
                 }
             }
         }
-        self.show_gpus(id, None).await?;
+        self.show_gpus(id, None);
         let Some(pod) = self.at_stage(id, Stage::Starting) else {
             return Ok(());
         };
@@ -344,7 +338,7 @@ impl Kubelets {
         if let Some(pod) = self.at_stage(id, Stage::Starting) {
             pod.stage = Stage::Running;
         }
-        self.show_gpus(id, Some(now)).await?;
+        self.show_gpus(id, Some(now));
         for (name, image, gpus) in containers {
             let message = if pulled.iter().any(|(c, _)| *c == name) {
                 let took = self.options.start_delay.as_secs_f64();
@@ -432,22 +426,17 @@ impl Kubelets {
     }
 
     /// Enters the pod's GPUs into the view.
-    async fn show_gpus(
-        &mut self,
-        id: &PodRef,
-        ready_since: Option<jiff::Timestamp>,
-    ) -> Result<(), kube::Error> {
+    fn show_gpus(&mut self, id: &PodRef, ready_since: Option<jiff::Timestamp>) {
         let key = (id.namespace.clone(), id.name.clone());
         let Some(pod) = self.pods.get(&key) else {
-            return Ok(());
+            return;
         };
         if pod.containers.iter().all(|c| c.gpus.is_empty()) {
-            return Ok(());
+            return;
         }
-        let controller = pod.controller.clone();
-        let (owner_kind, owner_name) = self.workload(id, controller).await;
-        let Some(pod) = self.pods.get(&key) else {
-            return Ok(());
+        let (owner_kind, owner_name) = match &pod.owner {
+            Some(owner) => (owner.kind.clone(), owner.name.clone()),
+            None => ("Pod".to_owned(), id.name.clone()),
         };
         let mut uses = Vec::new();
         for container in &pod.containers {
@@ -466,41 +455,6 @@ impl Kubelets {
             }
         }
         self.view.take(uses);
-        Ok(())
-    }
-
-    /// The workload that a pod belongs to: past its replica set.
-    async fn workload(
-        &mut self,
-        id: &PodRef,
-        controller: Option<(String, String, String)>,
-    ) -> (String, String) {
-        let Some((kind, name, uid)) = controller else {
-            return ("Pod".to_owned(), id.name.clone());
-        };
-        if kind != "ReplicaSet" {
-            return (kind, name);
-        }
-        if let Some(known) = self.owners.get(&uid) {
-            return known.clone();
-        }
-        let path = format!(
-            "/apis/apps/v1/namespaces/{}/replicasets/{name}",
-            id.namespace
-        );
-        let set = self.writer.get(&path).await.unwrap_or(json!({}));
-        let above = set["metadata"]["ownerReferences"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|o| o["controller"] == true)
-            .map(|o| {
-                let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
-                (text(&o["kind"]), text(&o["name"]))
-            });
-        let owner = above.unwrap_or((kind, name));
-        self.owners.insert(uid, owner.clone());
-        owner
     }
 }
 
