@@ -140,8 +140,9 @@ impl Prometheus {
         };
         if !reply.status().is_success() {
             let status = reply.status().as_u16();
+            let why = refusal(reply.body());
             return Err(TriggerError(format!(
-                "prometheus query api returned error. status: {status}"
+                "prometheus query api returned error. status: {status}{why}"
             )));
         }
         let value = reply::value(
@@ -261,4 +262,26 @@ fn canonical(name: &str) -> String {
             out
         })
         .collect()
+}
+
+/// Most of a server's reason that is handed on.
+const REASON: usize = 300;
+
+/// The reason that a Prometheus server gives with a refusal, where it is one
+/// that answered: KEDA's text alone does not say what is wrong with a query.
+fn refusal(body: &[u8]) -> String {
+    let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let error = answer.as_ref().and_then(|answer| {
+        answer["errorType"].as_str()?;
+        answer["error"].as_str()
+    });
+    let Some(error) = error else {
+        return String::new();
+    };
+    let clipped: String = error
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(REASON)
+        .collect();
+    format!(": {clipped}")
 }
