@@ -263,7 +263,7 @@ impl Lab {
 
     /// What the lab shows now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.cluster, |namespace, name| {
+        Snapshot::take(&self.cluster, &self.cloud.summaries(), |namespace, name| {
             self.loads.utilization(namespace, name)
         })
     }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cloud::PoolSummary;
 use crate::narrate::{gpus, ready};
 
 /// The lab at one moment.
@@ -26,6 +27,10 @@ pub struct Snapshot {
 pub struct PoolView {
     /// Its name.
     pub name: String,
+    /// Nodes that are asked for.
+    pub target: u32,
+    /// Most nodes it may have.
+    pub max: u32,
     /// Nodes that are there.
     pub nodes: usize,
     /// Of them Ready.
@@ -60,11 +65,24 @@ pub struct WorkloadView {
 }
 
 impl Snapshot {
-    /// Looks at the cluster; `utilization` gives a workload's mean GPU
-    /// utilization by namespace and name.
-    pub fn take(cluster: &Cluster, utilization: impl Fn(&str, &str) -> Option<f64>) -> Self {
+    /// Looks at the cluster and at the cloud's `pools`; `utilization` gives a
+    /// workload's mean GPU utilization by namespace and name.
+    pub fn take(
+        cluster: &Cluster,
+        known: &[PoolSummary],
+        utilization: impl Fn(&str, &str) -> Option<f64>,
+    ) -> Self {
         let pods = cluster.list("pods", None);
         let mut pools: BTreeMap<String, PoolView> = BTreeMap::new();
+        for summary in known {
+            let view = PoolView {
+                name: summary.pool.name.clone(),
+                target: summary.target,
+                max: summary.pool.max,
+                ..PoolView::default()
+            };
+            pools.insert(view.name.clone(), view);
+        }
         let mut pool_of: BTreeMap<&str, String> = BTreeMap::new();
         let nodes = cluster.list("nodes", None);
         for node in &nodes {
@@ -78,6 +96,12 @@ impl Snapshot {
             pool.gpus += gpus(node);
         }
         for pod in &pods {
+            if matches!(
+                pod["status"]["phase"].as_str(),
+                Some("Succeeded" | "Failed")
+            ) {
+                continue;
+            }
             let on = pod["spec"]["nodeName"]
                 .as_str()
                 .and_then(|node| pool_of.get(node));
@@ -168,16 +192,18 @@ fn metric(hpa: &Value) -> String {
 
 /// GPUs that a pod asks for.
 pub(crate) fn pod_gpus(pod: &Value) -> i64 {
-    let containers = pod["spec"]["containers"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    let of = |container: &Value| {
-        let limit = container["resources"]["limits"]["nvidia.com/gpu"].clone();
-        limit
-            .as_str()
-            .and_then(|text| text.parse().ok())
-            .or(limit.as_i64())
-            .unwrap_or(0)
-    };
-    containers.iter().map(of).sum()
+    cluster::value::list(pod, &["spec", "containers"])
+        .iter()
+        .map(container_gpus)
+        .sum()
+}
+
+/// GPUs that a container asks for.
+pub(crate) fn container_gpus(container: &Value) -> i64 {
+    let limit = &container["resources"]["limits"]["nvidia.com/gpu"];
+    limit
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .or(limit.as_i64())
+        .unwrap_or(0)
 }

@@ -2,12 +2,11 @@
 
 mod crds;
 mod lab;
+mod log;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// GPU workload autoscaling for Kubernetes.
 #[derive(Parser)]
@@ -31,7 +30,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    log();
+    log::start();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
         Command::Crds(args) => crds::run(&args),
@@ -43,14 +42,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Logs to standard error; `RHEOSTAT_LOG` says what, warnings otherwise.
-fn log() {
-    let filter = EnvFilter::try_from_env("RHEOSTAT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }

@@ -52,8 +52,11 @@ impl Kubeconfig {
         let (path, own_folder) = match path {
             Some(path) => (path.to_path_buf(), None),
             None => {
-                let folder =
-                    std::env::temp_dir().join(format!("rheostat-lab-{}", std::process::id()));
+                // The token makes the name one of its own: a process id alone
+                // comes again, and a killed lab leaves its folder.
+                let own = token.get(..8).unwrap_or(token);
+                let name = format!("rheostat-lab-{}-{own}", std::process::id());
+                let folder = std::env::temp_dir().join(name);
                 (folder.join("kubeconfig"), Some(folder))
             }
         };

@@ -2,15 +2,16 @@
 //! lines elsewhere, or one JSON object a line.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use lab::Lab;
 use lab::front::Doors;
 use lab::narrate::Line;
 use lab::pacer::Speed;
 use lab::story::Told;
-use lab::{Lab, view::Snapshot};
 use serde_json::json;
 
 use super::panel::Panel;
@@ -26,7 +27,8 @@ pub struct Teller {
 enum Way {
     Plain,
     Json,
-    Terminal(Box<Panel>),
+    /// The panel, and the logs to show above it.
+    Terminal(Box<Panel>, Receiver<String>),
 }
 
 impl Teller {
@@ -37,14 +39,17 @@ impl Teller {
         } else if io::stdout().is_terminal() && speed != Speed::Max {
             // A terminal too small for the panel, or one that does not answer,
             // gets plain lines.
-            let rows = Snapshot::take(&lab.cluster, |_, _| None).pools.len();
-            Panel::open(rows).map_or(Way::Plain, |panel| Way::Terminal(Box::new(panel)))
+            let rows = lab.options.pools.len();
+            match Panel::open(rows) {
+                Some(panel) => Way::Terminal(Box::new(panel), crate::log::take()),
+                None => Way::Plain,
+            }
         } else {
             Way::Plain
         };
         let frame = match (&way, speed) {
             // Ten frames a real second.
-            (Way::Terminal(_), Speed::Times(times)) => Duration::from_secs_f64(0.1 * times),
+            (Way::Terminal(..), Speed::Times(times)) => Duration::from_secs_f64(0.1 * times),
             _ => Duration::from_secs(60),
         };
         Self {
@@ -128,7 +133,7 @@ impl Teller {
                 self.say("")?;
                 let say = say.as_deref().unwrap_or("");
                 match &mut self.way {
-                    Way::Terminal(panel) => {
+                    Way::Terminal(panel, _) => {
                         panel.step(&format!("[{number}/{of}] {say}"))?;
                         Ok(())
                     }
@@ -161,7 +166,7 @@ impl Teller {
                 self.say(&text)
             }
             Way::Plain => self.say(&line.to_string()),
-            Way::Terminal(_) => {
+            Way::Terminal(..) => {
                 let same = |(other, _): &&mut (Line, usize)| {
                     other.what == line.what && other.text == line.text
                         || other.what == line.what
@@ -180,7 +185,10 @@ impl Teller {
     /// Draws the panel, where there is one.
     pub fn draw(&mut self, lab: &Lab) -> Result<()> {
         self.flush()?;
-        if let Way::Terminal(panel) = &mut self.way {
+        if let Way::Terminal(panel, logs) = &mut self.way {
+            for line in logs.try_iter() {
+                panel.above(&line, true)?;
+            }
             panel.draw(&lab.snapshot())?;
         }
         Ok(())
@@ -203,7 +211,7 @@ impl Teller {
     /// Gives the terminal back.
     pub fn finish(&mut self, lab: &Lab) -> Result<()> {
         self.draw(lab)?;
-        if let Way::Terminal(panel) = &mut self.way {
+        if let Way::Terminal(panel, _) = &mut self.way {
             panel.close()?;
         }
         Ok(())
@@ -216,7 +224,7 @@ impl Teller {
             } else {
                 String::new()
             };
-            if let Way::Terminal(panel) = &mut self.way {
+            if let Way::Terminal(panel, _) = &mut self.way {
                 panel.above(&format!("{line}{times}"), line.warning)?;
             }
         }
@@ -224,18 +232,30 @@ impl Teller {
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
-        if let Way::Terminal(panel) = &mut self.way {
+        if let Way::Terminal(panel, _) = &mut self.way {
             panel.above(text, false)?;
             return Ok(());
         }
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
             // The reader of the pipe has had enough (`| head`).
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
             other => Ok(other?),
         }
     }
 }
+
+/// Nobody reads standard output any more (`| head`).
+#[derive(Debug)]
+pub struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("standard output is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
 
 /// Whether two lines differ only in the names of pods in their texts.
 fn similar(a: &Line, b: &Line) -> bool {

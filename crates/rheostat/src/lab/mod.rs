@@ -129,7 +129,11 @@ pub fn run(args: Args) -> Result<()> {
         .start_paused(true)
         .build()
         .context("cannot start the simulation")?;
-    runtime.block_on(live(args, options, story, speed))
+    match runtime.block_on(live(args, options, story, speed)) {
+        // The reader has had enough: not an error, and everything is put away.
+        Err(error) if error.is::<lines::Closed>() => Ok(()),
+        other => other,
+    }
 }
 
 async fn live(args: Args, options: LabOptions, story: Option<Story>, speed: Speed) -> Result<()> {

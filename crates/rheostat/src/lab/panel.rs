@@ -97,17 +97,23 @@ fn render(frame: &mut Frame<'_>, view: &Snapshot) {
 }
 
 fn pool_table(pools: &[PoolView]) -> Table<'_> {
-    let head = Row::new(["POOL", "NODES", "READY", "GPUS", "IN USE"]).style(Modifier::BOLD);
+    let head =
+        Row::new(["POOL", "NODES", "OF MAX", "READY", "GPUS", "IN USE"]).style(Modifier::BOLD);
     let rows = pools.iter().map(|pool| {
         Row::new([
             pool.name.clone(),
-            pool.nodes.to_string(),
+            if pool.target as usize == pool.nodes {
+                pool.nodes.to_string()
+            } else {
+                format!("{}>{}", pool.nodes, pool.target)
+            },
+            pool.max.to_string(),
             pool.ready.to_string(),
             pool.gpus.to_string(),
             pool.gpus_used.to_string(),
         ])
     });
-    let widths = [24, 8, 8, 8, 8].map(Constraint::Length);
+    let widths = [24, 8, 8, 8, 8, 8].map(Constraint::Length);
     Table::new(rows, widths).header(head)
 }
 
