@@ -132,7 +132,8 @@ impl ClusterView {
     fn pod_event(&mut self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
         match event {
             Ok(Event::Init) => {
-                self.unseen_pods = Some(std::mem::take(&mut self.known_pods));
+                // A copy: a list that breaks off begins again with all of them.
+                self.unseen_pods = Some(self.known_pods.clone());
                 false
             }
             Ok(Event::InitApply(object)) => {

@@ -13,6 +13,8 @@ use crate::status::{CONFIG_MAP, NAMESPACE};
 const COMPONENT: &str = "cluster-autoscaler";
 /// An event that was last written so long ago has been removed by the server.
 const KEPT: i64 = 3600;
+/// How often the events that are gone are forgotten; patching one finds none and makes it anew.
+const SWEEP: i64 = 60;
 /// Added to the time in names, so that they differ from those of writers that
 /// name their events by the very same instant.
 const APART: i128 = 400_000_357;
@@ -36,6 +38,7 @@ pub(crate) struct Recorder {
     client: kube::Client,
     clock: Clock,
     written: BTreeMap<Identity, Written>,
+    swept: Timestamp,
     last_stamp: i128,
 }
 
@@ -45,6 +48,7 @@ impl Recorder {
             client,
             clock,
             written: BTreeMap::new(),
+            swept: Timestamp::UNIX_EPOCH,
             last_stamp: 0,
         }
     }
@@ -77,8 +81,12 @@ impl Recorder {
 
     async fn write(&mut self, event: &Event, object: &Value) -> Result<(), kube::Error> {
         let now = self.clock.now();
-        self.written
-            .retain(|_, w| now.as_second() - w.last.as_second() < KEPT);
+        // Looking through all of them with each event would cost the square of their number.
+        if now.as_second() - self.swept.as_second() >= SWEEP {
+            self.swept = now;
+            self.written
+                .retain(|_, w| now.as_second() - w.last.as_second() < KEPT);
+        }
         let text = |field: &str| object[field].as_str().unwrap_or("").to_owned();
         let key = (
             format!("{}/{}", text("kind"), text("namespace")),

@@ -114,6 +114,7 @@ pub(crate) async fn upkeep(
         .as_array()
         .map(|list| list.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
+    let version = value["metadata"]["resourceVersion"].as_str().unwrap_or("");
     let prefix = if cluster { "Cluster" } else { "" };
     let regarding = Regarding::of(value);
     if value["metadata"]["deletionTimestamp"].is_string() {
@@ -128,16 +129,16 @@ pub(crate) async fn upkeep(
                 .recorder
                 .record(&regarding, &Event::reconciled("Normal", reason, note))
                 .await;
-            let rest: Vec<&&str> = finalizers.iter().filter(|f| **f != FINALIZER).collect();
-            let body = json!({"metadata": {"finalizers": rest}});
-            ignore_missing(io::patch(&api, &key.1, &body).await)?;
+            let mut rest = finalizers;
+            rest.retain(|f| *f != FINALIZER);
+            ignore_missing(io::set_finalizers(&api, &key.1, version, &rest).await)?;
         }
         return Ok(());
     }
     if !finalizers.contains(&FINALIZER) {
-        let mut all = finalizers.clone();
+        let mut all = finalizers;
         all.push(FINALIZER);
-        ignore_missing(io::patch(&api, &key.1, &json!({"metadata": {"finalizers": all}})).await)?;
+        ignore_missing(io::set_finalizers(&api, &key.1, version, &all).await)?;
         let reason = if cluster {
             "ClusterTriggerAuthenticationAdded"
         } else {

@@ -108,6 +108,18 @@ pub(crate) async fn patch(
     ))
 }
 
+/// Replaces an object's finalizers; a conflict where it has changed since `version`, because
+/// another controller's finalizer would be lost.
+pub(crate) async fn set_finalizers(
+    api: &Api<DynamicObject>,
+    name: &str,
+    version: &str,
+    finalizers: &[&str],
+) -> Result<Value, kube::Error> {
+    let metadata = json!({"resourceVersion": version, "finalizers": finalizers});
+    patch(api, name, &json!({"metadata": metadata})).await
+}
+
 /// Merge-patches an object's status and returns the object.
 pub(crate) async fn patch_status(
     api: &Api<DynamicObject>,

@@ -104,7 +104,8 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
         }
     };
     let quantity = Quantity::parse(&format!("{value:.3}"))
-        .map_or_else(|_| "0".to_owned(), |quantity| quantity.to_string());
+        .map_err(|_| format!("metric:{} is {value}, not a quantity", external.metric))?
+        .to_string();
     let now = decide::scale::seconds(shared.triggers.clock.now());
     Ok(json!({
         "kind": "ExternalMetricValueList",

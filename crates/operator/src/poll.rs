@@ -12,6 +12,7 @@ use crate::{io, scalers, target};
 
 /// Polls until the object is gone or the task is ended.
 pub(crate) async fn run(shared: Arc<Shared>, key: Key) {
+    let mut told = None;
     loop {
         let start = Instant::now();
         let Some(object) = shared.object(&key) else {
@@ -21,9 +22,12 @@ pub(crate) async fn run(shared: Arc<Shared>, key: Key) {
             return;
         }
         let period = std::time::Duration::from_secs(object.spec.polling_seconds());
-        if let Err(error) = poll(&shared, &key).await {
+        let failed = poll(&shared, &key).await.err();
+        // The same again each period would bury the rest of the log.
+        if let Some(error) = failed.as_ref().filter(|_| failed != told) {
             tracing::warn!(namespace = key.0, name = key.1, error, "poll abandoned");
         }
+        told = failed;
         tokio::time::sleep_until(start + period).await;
     }
 }

@@ -121,11 +121,11 @@ impl Controller {
     ) -> Result<Arc<ScaledObject>, kube::Error> {
         let mut object = object;
         if !object.metadata.finalizers.iter().any(|f| f == FINALIZER) {
-            let mut finalizers = object.metadata.finalizers.clone();
-            finalizers.push(FINALIZER.to_owned());
+            let mut finalizers: Vec<&str> = names(&object.metadata.finalizers).collect();
+            finalizers.push(FINALIZER);
             let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
-            let body = json!({"metadata": {"finalizers": finalizers}});
-            let written = io::patch(&api, &key.1, &body).await?;
+            let version = &object.metadata.resource_version;
+            let written = io::set_finalizers(&api, &key.1, version, &finalizers).await?;
             object = self.shared.keep(&written).unwrap_or(object);
         }
         if object.status.conditions.is_empty() {
@@ -478,18 +478,20 @@ impl Controller {
         let note = "ScaledObject was deleted";
         let event = Event::reconciled("Warning", "ScaledObjectDeleted", note);
         self.shared.record(object, &event).await;
-        let rest: Vec<&String> = object
-            .metadata
-            .finalizers
-            .iter()
+        let rest: Vec<&str> = names(&object.metadata.finalizers)
             .filter(|f| *f != FINALIZER)
             .collect();
         let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
-        match io::patch(&api, &key.1, &json!({"metadata": {"finalizers": rest}})).await {
+        let version = &object.metadata.resource_version;
+        match io::set_finalizers(&api, &key.1, version, &rest).await {
             Err(error) if !io::is_not_found(&error) => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+fn names(finalizers: &[String]) -> impl Iterator<Item = &str> {
+    finalizers.iter().map(String::as_str)
 }
 
 /// The distinct texts in order of first appearance, comma-separated.

@@ -23,6 +23,9 @@ pub struct Meta {
     pub uid: String,
     /// Counts changes of the spec.
     pub generation: i64,
+    /// Version of the object as read; a write that names it fails where another came between.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
     /// RFC 3339 time of creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
