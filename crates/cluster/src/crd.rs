@@ -74,6 +74,8 @@ pub struct Custom {
     pub spec: Value,
     /// Its versions, in the order of the definition.
     pub versions: Vec<Version>,
+    /// Objects stored up to this version of the store may have an earlier shape.
+    pub since: u64,
 }
 
 impl Custom {
@@ -83,8 +85,8 @@ impl Custom {
     }
 }
 
-/// Rows and endpoints that a definition stands for.
-fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
+/// Rows and endpoints that a definition stands for; `since` as in [`Custom`].
+fn read(crd: &Value, since: u64) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
     let spec = crd.get("spec")?;
     let group = value::text(spec, &["group"]).to_owned();
     let names = spec.get("names")?;
@@ -178,6 +180,7 @@ fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
             name: value::name(crd).to_owned(),
             spec: spec.clone(),
             versions,
+            since,
         })),
         group: group.clone(),
         kind,
@@ -251,12 +254,17 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
         return crd;
     }
     let served = cluster.registry().row(&name).cloned();
+    let before = served.is_some();
     let same = |row: &Arc<Resource>| row.custom.as_ref().is_some_and(|c| c.spec == crd["spec"]);
     let row = match served.filter(same) {
         // A change of the status changes nothing for those who read and watch.
         Some(row) => row,
         None => {
-            let Some((row, endpoints)) = read(&crd) else {
+            let since = match before {
+                true => value::resource_version(&crd).parse().unwrap_or(0),
+                false => 0,
+            };
+            let Some((row, endpoints)) = read(&crd, since) else {
                 return crd;
             };
             cluster.change_registry(|registry| {
@@ -394,7 +402,7 @@ fn purge(cluster: &Cluster, row: &Arc<Resource>) {
 
 /// Whether objects of a definition exist.
 pub(crate) fn has_objects(cluster: &Cluster, crd: &Value) -> bool {
-    read(crd).is_some_and(|(row, _)| !cluster.list(&row.name, None).is_empty())
+    read(crd, 0).is_some_and(|(row, _)| !cluster.list(&row.name, None).is_empty())
 }
 
 /// Goes on with the end of a definition after one of its objects has gone.

@@ -82,7 +82,7 @@ pub(crate) fn apply(
     let options = WriteOptions {
         applied: true,
         manager,
-        ..options(call, subresource)?
+        ..options(call, endpoint, subresource)?
     };
     let (written, code) = match &live {
         None => (call.cluster.create_row(row, new, &options), 201),

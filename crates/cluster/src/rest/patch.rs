@@ -114,7 +114,7 @@ pub(crate) fn patch(
         }
         let stale = value::resource_version(&patched) != value::resource_version(&current);
         let (new, mut warnings) = accept(call, endpoint, patched, vec![])?;
-        let options = options(call, subresource)?;
+        let options = options(call, endpoint, subresource)?;
         match call.cluster.update_row(row, &old, new, &options) {
             Err(status) if status.is_conflict() && !stale && attempt < 5 => attempt += 1,
             Err(status) => return Err(rename(status, target)),

@@ -15,7 +15,7 @@ use crate::cluster::WriteOptions;
 use crate::crd::ScalePaths;
 use crate::resource::{Endpoint, Resource};
 use crate::status::{Cause, Status};
-use crate::{Body, Cluster, printers, value};
+use crate::{Body, Cluster, printers, value, views};
 
 /// Splits `.spec.replicas`.
 fn path(text: &str) -> Vec<&str> {
@@ -136,7 +136,7 @@ impl Cluster {
     pub fn scale(&self, resource: &str, ns: &str, name: &str) -> Result<Value, Status> {
         let row = self.row(resource)?;
         let object = self.get(&row.name, ns, name)?;
-        scale_of(&row, &row.version, &object)
+        scale_of(&row, &row.version, &views::current(&row, &object))
     }
 
     /// Changes wished-for replicas through the scale subresource.
@@ -155,7 +155,7 @@ impl Cluster {
         if version.is_some_and(|v| v != value::resource_version(&old)) {
             return Err(Status::modified(&row.name, name));
         }
-        let mut new = Value::clone(&old);
+        let mut new = views::current(&row, &old).into_owned();
         set_replicas(&row, &row.version, &mut new, replicas)?;
         let options = WriteOptions {
             internal: true,
@@ -173,7 +173,8 @@ fn show(
     object: &Value,
     wanted: Form,
 ) -> Result<Response<Body>, Status> {
-    let scale = scale_of(&endpoint.row, &endpoint.version, object)?;
+    let shown = views::at_version(&endpoint.row, &endpoint.version, object);
+    let scale = scale_of(&endpoint.row, &endpoint.version, &shown)?;
     Ok(match wanted {
         Form::Table(version) => {
             answer::json(200, &printers::scale_table(call.cluster, &scale, version))
@@ -188,7 +189,8 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     let endpoint = &target.endpoint;
     let row = &endpoint.row;
     let old = fetch(call.cluster, target)?;
-    let current = scale_of(row, &endpoint.version, &old)?;
+    let shown = views::at_version(row, &endpoint.version, &old);
+    let current = scale_of(row, &endpoint.version, &shown)?;
     let wish = match call.method {
         Method::GET => return show(call, endpoint, &old, wanted),
         Method::PUT => read_body(call)?.0,
@@ -236,9 +238,9 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
             )
         })?,
     };
-    let mut new = Value::clone(&old);
+    let mut new = shown.into_owned();
     set_replicas(row, &endpoint.version, &mut new, replicas)?;
-    let options = options(call, "scale")?;
+    let options = options(call, endpoint, "scale")?;
     let written = call
         .cluster
         .update_row(row, &old, new, &options)

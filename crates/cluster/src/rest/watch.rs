@@ -304,7 +304,12 @@ impl Watcher {
     fn send(&mut self, kind: &str, object: &Arc<Value>, event: Option<&Event>) {
         let json = match self.form {
             Form::Plain => match event {
-                Some(event) if self.endpoint.is_stored_form() => event.json(),
+                Some(event)
+                    if self.endpoint.is_stored_form()
+                        && views::is_current(&self.endpoint.row, object) =>
+                {
+                    event.json()
+                }
                 _ => to_bytes(&views::served(&self.endpoint, object)),
             },
             Form::Partial(version) => to_bytes(&partial(object, version)),

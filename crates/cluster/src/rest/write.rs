@@ -15,11 +15,16 @@ use crate::status::Status;
 use crate::{Body, hooks, value, views};
 
 /// The options of a write, from query and headers.
-pub(crate) fn options(call: &Call<'_>, subresource: &'static str) -> Result<WriteOptions, Status> {
+pub(crate) fn options(
+    call: &Call<'_>,
+    endpoint: &Endpoint,
+    subresource: &'static str,
+) -> Result<WriteOptions, Status> {
     Ok(WriteOptions {
         dry_run: call.dry_run()?,
         manager: call.manager(),
         subresource,
+        version: endpoint.version.clone(),
         ..WriteOptions::default()
     })
 }
@@ -134,7 +139,7 @@ pub(crate) fn create(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     place(target, &mut object)?;
     let written = call
         .cluster
-        .create_row(row, object, &options(call, "")?)
+        .create_row(row, object, &options(call, &target.endpoint, "")?)
         .map_err(|s| rename(s, target))?;
     warnings.extend(written.warnings);
     let response = show(call, target, 201, &written.object, wanted);
@@ -189,7 +194,7 @@ fn put(
     new: Value,
     subresource: &'static str,
 ) -> Result<Written, Status> {
-    let options = options(call, subresource)?;
+    let options = options(call, &target.endpoint, subresource)?;
     call.cluster
         .update_row(&target.endpoint.row, old, new, &options)
         .map_err(|s| rename(s, target))
@@ -209,7 +214,7 @@ pub(crate) fn finalize(call: &Call<'_>, target: &Target) -> Result<Response<Body
     value::map_mut(&mut kept, &["spec"]).insert("finalizers".to_owned(), finalizers);
     let options = WriteOptions {
         internal: true,
-        ..options(call, "")?
+        ..options(call, &target.endpoint, "")?
     };
     let written = call
         .cluster
