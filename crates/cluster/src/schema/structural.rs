@@ -69,6 +69,20 @@ impl Structural {
         default(&self.inner.root, object);
     }
 
+    /// Whether pruning would leave a value as it is.
+    pub(super) fn keeps(&self, value: &Value) -> bool {
+        let (root, mut pruned) = (&self.inner.root, value.clone());
+        let mut found = Findings::default();
+        let embedded = flag(root, "x-kubernetes-embedded-resource");
+        prune(root, &mut pruned, &mut String::new(), embedded, &mut found);
+        found.unknown.is_empty()
+    }
+
+    /// Checks one value against the schema; errors name `path`.
+    pub(super) fn check(&self, value: &Value, path: &str) -> Vec<FieldError> {
+        validate::value(&self.inner.root, &self.inner.patterns, value, path)
+    }
+
     /// Validates a whole object, its metadata included.
     pub fn validate(&self, object: &Value) -> Vec<FieldError> {
         validate::custom(

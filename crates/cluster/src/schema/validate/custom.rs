@@ -50,6 +50,26 @@ pub(crate) fn custom(
     errors
 }
 
+/// Validates one value, without metadata and rules; errors name `path`.
+pub(crate) fn value(
+    schema: &Value,
+    patterns: &Patterns,
+    value: &Value,
+    path: &str,
+) -> Vec<FieldError> {
+    let mut v = Validator {
+        patterns,
+        errors: Vec::new(),
+    };
+    v.check(
+        schema,
+        value,
+        path,
+        flag(schema, "x-kubernetes-embedded-resource"),
+    );
+    v.errors
+}
+
 struct Validator<'a> {
     patterns: &'a Patterns,
     errors: Vec<FieldError>,
