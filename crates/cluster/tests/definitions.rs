@@ -1,5 +1,7 @@
 //! CustomResourceDefinitions themselves: what is refused, what may not change, who gets a name.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use serde_json::{Value, json};
