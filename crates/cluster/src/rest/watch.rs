@@ -39,6 +39,7 @@ impl WatchEnd {
 /// Starts a watch.
 pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
+    super::options::check_list(call)?;
     let filter = Filter::of(call, target)?;
     let initial = initial_events(call)?;
     wait_for_version(call).await?;

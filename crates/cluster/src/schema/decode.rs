@@ -449,7 +449,7 @@ pub(crate) fn is_empty(field: &Field, v: &Value) -> bool {
     }
 }
 
-fn go_value(v: &Value) -> &'static str {
+pub(super) fn go_value(v: &Value) -> &'static str {
     match v {
         Value::Null => "null",
         Value::Bool(_) => "bool",
