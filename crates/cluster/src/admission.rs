@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, WriteOptions};
 use crate::hooks;
-use crate::resource::Resource;
+use crate::resource::{Resource, api_version};
 use crate::status::{Cause, Status};
 use crate::value::{self, copy_field, set_meta};
 
@@ -15,12 +15,13 @@ use crate::value::{self, copy_field, set_meta};
 pub(crate) fn prepare_create(
     cluster: &Cluster,
     row: &Resource,
+    version: &str,
     object: &mut Value,
 ) -> Result<(), Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the body is not an object"));
     }
-    object["apiVersion"] = json!(row.api_version());
+    object["apiVersion"] = json!(api_version(&row.group, version));
     object["kind"] = json!(row.kind);
     if !value::resource_version(object).is_empty() {
         let mut status =
@@ -104,8 +105,8 @@ pub(crate) fn prepare_create(
 }
 
 /// Fills in the defaults of a kind.
-pub(crate) fn default_object(row: &Resource, object: &mut Value) {
-    hooks::apply_defaults(row, object);
+pub(crate) fn default_object(row: &Resource, version: &str, object: &mut Value) {
+    hooks::apply_defaults(row, version, object);
 }
 
 /// The admission plug-ins that every cluster runs.
@@ -303,8 +304,13 @@ fn assign_address(cluster: &Cluster, service: &mut Value) {
 }
 
 /// Refuses what does not pass validation.
-pub(crate) fn check(row: &Resource, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let causes = hooks::validate(row, object, old);
+pub(crate) fn check(
+    row: &Resource,
+    version: &str,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let causes = hooks::validate(row, version, object, old);
     if causes.is_empty() {
         return Ok(());
     }
@@ -314,6 +320,37 @@ pub(crate) fn check(row: &Resource, object: &Value, old: Option<&Value>) -> Resu
         value::name(object),
         causes,
     ))
+}
+
+/// Whether an update has to say which version it was made from.
+fn needs_version(row: &Resource) -> bool {
+    row.custom.is_some()
+        || matches!(
+            &*row.name,
+            "leases.coordination.k8s.io"
+                | "poddisruptionbudgets.policy"
+                | "serviceaccounts"
+                | "customresourcedefinitions.apiextensions.k8s.io"
+                | "apiservices.apiregistration.k8s.io"
+                | "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+                | "validatingwebhookconfigurations.admissionregistration.k8s.io"
+        )
+}
+
+/// Kinds that a PUT creates where there is no such object.
+pub(crate) fn creates_on_update(row: &Resource) -> bool {
+    matches!(
+        &*row.name,
+        "leases.coordination.k8s.io"
+            | "events"
+            | "endpoints"
+            | "services"
+            | "limitranges"
+            | "roles.rbac.authorization.k8s.io"
+            | "rolebindings.rbac.authorization.k8s.io"
+            | "clusterroles.rbac.authorization.k8s.io"
+            | "clusterrolebindings.rbac.authorization.k8s.io"
+    )
 }
 
 /// Restores what a writer may not change.
@@ -326,14 +363,14 @@ pub(crate) fn prepare_update(
     if !new.is_object() {
         return Err(Status::bad_request("the body is not an object"));
     }
-    new["apiVersion"] = json!(row.api_version());
+    new["apiVersion"] = json!(api_version(&row.group, options.version_of(row)));
     new["kind"] = json!(row.kind);
     let name = value::name(old).to_owned();
     let version = value::resource_version(new);
     if !version.is_empty() && version != "0" && version != value::resource_version(old) {
         return Err(Status::modified(&row.name, &name));
     }
-    if version.is_empty() && row.custom.is_some() && !options.internal {
+    if version.is_empty() && !options.internal && needs_version(row) {
         let cause = Cause {
             reason: "FieldValueInvalid".to_owned(),
             message: "Invalid value: 0: must be specified for an update".to_owned(),

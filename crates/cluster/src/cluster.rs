@@ -1,5 +1,6 @@
 //! The cluster: one shared state, and the pipeline every write goes through.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use crate::service::ClientService;
 use crate::status::Status;
 use crate::store::{Changes, Key, Store};
 use crate::value::{self, set_meta};
-use crate::{admission, bootstrap};
+use crate::{admission, bootstrap, views};
 
 /// How a cluster is made.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +79,8 @@ pub(crate) struct WriteOptions {
     pub applied: bool,
     /// In-process writers may change what the REST API guards.
     pub internal: bool,
+    /// The version of a custom kind that the object is written in; the stored one when empty.
+    pub version: String,
 }
 
 impl WriteOptions {
@@ -86,6 +89,15 @@ impl WriteOptions {
             internal: true,
             subresource,
             ..Self::default()
+        }
+    }
+
+    /// The version whose schema the written object has to fit.
+    pub fn version_of<'a>(&'a self, row: &'a Resource) -> &'a str {
+        if row.custom.is_none() || self.version.is_empty() {
+            &row.version
+        } else {
+            &self.version
         }
     }
 }
@@ -279,7 +291,7 @@ impl Cluster {
     ) -> Result<Arc<Value>, Status> {
         let row = self.row(resource)?;
         let old = self.get(&row.name, ns, name)?;
-        let mut new = Value::clone(&old);
+        let mut new = views::current(&row, &old).into_owned();
         f(&mut new);
         self.update_row(&row, &old, new, options).map(|w| w.object)
     }
@@ -423,14 +435,16 @@ impl Cluster {
         if let Some(custom) = &row.custom {
             crate::crd::check_open(self, custom)?;
         }
-        crate::admission::prepare_create(self, row, &mut object)?;
-        admission::default_object(row, &mut object);
+        let version = options.version_of(row);
+        admission::prepare_create(self, row, version, &mut object)?;
+        admission::default_object(row, version, &mut object);
         // Who made the object owns what it sent, not what admission adds.
         if !options.manager.is_empty() && !options.applied {
             admission::track(row, None, &mut object, options, self.now());
         }
         admission::mutate_create(self, row, &mut object)?;
-        admission::check(row, &object, None)?;
+        admission::check(row, version, &object, None)?;
+        let object = views::to_stored(row, version, object);
         let namespace = value::namespace(&object).to_owned();
         let name = value::name(&object).to_owned();
         let review = Admission {
@@ -469,24 +483,31 @@ impl Cluster {
         mut new: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        admission::prepare_update(row, old, &mut new, options)?;
+        let version = options.version_of(row);
+        let shown = views::at_version(row, version, old);
+        admission::prepare_update(row, &shown, &mut new, options)?;
         if options.subresource != "status" || row.custom.is_some() {
-            admission::default_object(row, &mut new);
+            admission::default_object(row, version, &mut new);
         }
         // A status write may carry annotations (a deployment's revision): no new wish.
         if options.subresource != "status" {
-            admission::set_generation(row, old, &mut new);
+            admission::set_generation(row, &shown, &mut new);
         }
-        if admission::same(old, &new) {
+        let same = match &shown {
+            Cow::Borrowed(_) => admission::same(old, &new),
+            Cow::Owned(_) => admission::same(old, &views::to_stored(row, version, new.clone())),
+        };
+        if same {
             return Ok(Written {
                 object: old.clone(),
                 warnings: Vec::new(),
             });
         }
-        admission::check(row, &new, Some(old))?;
+        admission::check(row, version, &new, Some(&shown))?;
         if !options.manager.is_empty() && !options.applied {
-            admission::track(row, Some(old), &mut new, options, self.now());
+            admission::track(row, Some(&shown), &mut new, options, self.now());
         }
+        let new = views::to_stored(row, version, new);
         let review = Admission {
             operation: Operation::Update,
             namespace: value::namespace(old).to_owned(),

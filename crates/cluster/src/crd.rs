@@ -1,5 +1,6 @@
 //! Custom kinds: what a CustomResourceDefinition adds to the table, and what happens when it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -72,8 +73,12 @@ pub struct Custom {
     pub name: String,
     /// The definition's spec, as written.
     pub spec: Value,
+    /// The names that were accepted.
+    pub names: Value,
     /// Its versions, in the order of the definition.
     pub versions: Vec<Version>,
+    /// Objects stored up to this version of the store may have an earlier shape.
+    pub since: u64,
 }
 
 impl Custom {
@@ -83,11 +88,11 @@ impl Custom {
     }
 }
 
-/// Rows and endpoints that a definition stands for.
-fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
+/// Rows and endpoints that a definition stands for; `since` as in [`Custom`].
+fn read(crd: &Value, since: u64) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
     let spec = crd.get("spec")?;
     let group = value::text(spec, &["group"]).to_owned();
-    let names = spec.get("names")?;
+    let names = accepted_names(crd).unwrap_or(&spec["names"]);
     let plural = value::text(names, &["plural"]).to_owned();
     let kind = value::text(names, &["kind"]).to_owned();
     if group.is_empty() || plural.is_empty() || kind.is_empty() {
@@ -177,7 +182,9 @@ fn read(crd: &Value) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
         custom: Some(Arc::new(Custom {
             name: value::name(crd).to_owned(),
             spec: spec.clone(),
+            names: names.clone(),
             versions,
+            since,
         })),
         group: group.clone(),
         kind,
@@ -228,10 +235,24 @@ fn columns(version: &Value) -> Vec<Column> {
 const CREATION: &str = "CreationTimestamp is a timestamp representing the server time when this \
                         object was created. It is represented in RFC3339 form and is in UTC.";
 
+/// The names of a definition that are its own, once there are any.
+fn accepted_names(crd: &Value) -> Option<&Value> {
+    let names = value::at(crd, &["status", "acceptedNames"])?;
+    (!value::text(names, &["plural"]).is_empty()).then_some(names)
+}
+
+/// The row of a definition that is served; built-in kinds have no definition.
+fn served(cluster: &Cluster, name: &str) -> Option<Arc<Resource>> {
+    let registry = cluster.registry();
+    registry.row(name).filter(|r| r.custom.is_some()).cloned()
+}
+
 /// Stops serving a kind; its watches end.
 fn retire(cluster: &Cluster, name: &str) {
-    cluster.change_registry(|r| r.remove(name));
-    wake(cluster, name);
+    if served(cluster, name).is_some() {
+        cluster.change_registry(|r| r.remove(name));
+        wake(cluster, name);
+    }
 }
 
 /// Has the watchers of a kind look whether it is still served.
@@ -248,94 +269,202 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
     let name = value::name(&crd).to_owned();
     if cluster.get(RESOURCE, "", &name).is_err() {
         retire(cluster, &name);
+        reconsider(cluster, &name);
         return crd;
     }
-    let served = cluster.registry().row(&name).cloned();
-    let same = |row: &Arc<Resource>| row.custom.as_ref().is_some_and(|c| c.spec == crd["spec"]);
-    let row = match served.filter(same) {
-        // A change of the status changes nothing for those who read and watch.
-        Some(row) => row,
-        None => {
-            let Some((row, endpoints)) = read(&crd) else {
-                return crd;
-            };
-            cluster.change_registry(|registry| {
-                // Versions that are served no longer must go too.
-                registry.remove(&row.name);
-                for endpoint in endpoints {
-                    registry.add(endpoint);
-                }
-            });
-            wake(cluster, &row.name);
-            row
-        }
-    };
     if value::deleting(&crd) {
-        if condition(&crd, TERMINATING).is_some() {
-            purge(cluster, &row);
-            return crd;
-        }
-        // The mark comes first; writing it leads back here.
-        let marked = cluster.modify_status(RESOURCE, "", &name, |object| {
-            let now = value::time(cluster.now());
-            set_condition(
-                object,
-                json!({
-                    "type": TERMINATING, "status": "True", "reason": "InstanceDeletionInProgress",
-                    "message": "CustomResource deletion is in progress",
-                    "lastTransitionTime": now,
-                }),
-            );
-        });
-        return marked.unwrap_or(crd);
+        return end(cluster, crd);
     }
-    let now = value::time(cluster.now());
-    let accepted = cluster.modify_status(RESOURCE, "", &name, |object| {
-        let spec = object["spec"].clone();
-        let mut names = spec["names"].clone();
-        names["singular"] = json!(row.singular);
-        names["listKind"] = json!(row.list_kind);
-        let status = value::map_mut(object, &["status"]);
-        status.insert("acceptedNames".to_owned(), names);
-        let mut stored: Vec<String> = status
-            .get("storedVersions")
-            .and_then(Value::as_array)
-            .map(|l| {
-                l.iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect()
-            })
-            .unwrap_or_default();
-        if !stored.contains(&row.version) {
-            stored.push(row.version.clone());
+    // What is written here leads back here once, with nothing left to write.
+    let settled = cluster.modify_status(RESOURCE, "", &name, |object| settle(cluster, object));
+    let settled = settled.unwrap_or_else(|_| crd.clone());
+    serve(cluster, &settled);
+    if !Arc::ptr_eq(&settled, &crd) {
+        reconsider(cluster, &name);
+    }
+    settled
+}
+
+/// Goes on with a definition that is going: the mark first, then its objects.
+fn end(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
+    let name = value::name(&crd).to_owned();
+    if condition(&crd, TERMINATING).is_some() {
+        match served(cluster, &name) {
+            Some(row) => purge(cluster, &row),
+            None => release(cluster, &name),
         }
-        status.insert("storedVersions".to_owned(), json!(stored));
-        if status
-            .get("conditions")
-            .and_then(Value::as_array)
-            .is_none_or(Vec::is_empty)
-        {
-            status.insert(
-                "conditions".to_owned(),
-                json!([
-                    {
-                        "type": "NamesAccepted", "status": "True", "reason": "NoConflicts",
-                        "message": "no conflicts found", "lastTransitionTime": now,
-                    },
-                    {
-                        "type": "Established", "status": "True",
-                        "reason": "InitialNamesAccepted",
-                        "message": "the initial names have been accepted",
-                        "lastTransitionTime": now,
-                    },
-                ]),
-            );
+        return crd;
+    }
+    let marked = cluster.modify_status(RESOURCE, "", &name, |object| {
+        let now = value::time(cluster.now());
+        set_condition(
+            object,
+            json!({
+                "type": TERMINATING, "status": "True", "reason": "InstanceDeletionInProgress",
+                "message": "CustomResource deletion is in progress",
+                "lastTransitionTime": now,
+            }),
+        );
+    });
+    marked.unwrap_or(crd)
+}
+
+/// Lists a definition's kind, unless it is listed like that already.
+fn serve(cluster: &Cluster, crd: &Value) {
+    let established = condition(crd, "Established").is_some_and(|c| c["status"] == "True");
+    if !established {
+        return;
+    }
+    let before = served(cluster, value::name(crd));
+    // A change of the status changes nothing for those who read and watch.
+    if let Some(custom) = before.as_ref().and_then(|row| row.custom.as_ref())
+        && custom.spec == crd["spec"]
+        && accepted_names(crd) == Some(&custom.names)
+    {
+        return;
+    }
+    let since = match before {
+        Some(_) => value::resource_version(crd).parse().unwrap_or(0),
+        None => 0,
+    };
+    let Some((row, endpoints)) = read(crd, since) else {
+        return;
+    };
+    cluster.change_registry(|registry| {
+        // Versions that are served no longer must go too.
+        registry.remove(&row.name);
+        for endpoint in endpoints {
+            registry.add(endpoint);
         }
     });
-    let (group, version) = (row.group.clone(), row.version.clone());
-    crate::bootstrap::register_local(cluster, &group, &version);
-    accepted.unwrap_or(crd)
+    wake(cluster, &row.name);
+    crate::bootstrap::register_local(cluster, &row.group, &row.version);
+}
+
+/// Brings a definition's status up to its spec: names, conditions and stored versions.
+fn settle(cluster: &Cluster, crd: &mut Value) {
+    let now = value::time(cluster.now());
+    let (names, conflict) = claim(cluster, crd);
+    let storage = value::list(crd, &["spec", "versions"])
+        .iter()
+        .find(|v| v["storage"] == true)
+        .map(|v| v["name"].clone());
+    let status = value::map_mut(crd, &["status"]);
+    status.insert("acceptedNames".to_owned(), names);
+    let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
+    if !stored.is_array() {
+        *stored = json!([]);
+    }
+    if let (Some(list), Some(storage)) = (stored.as_array_mut(), storage)
+        && !list.contains(&storage)
+    {
+        list.push(storage);
+    }
+    let accepted = conflict.is_none();
+    let (reason, message) =
+        conflict.unwrap_or_else(|| ("NoConflicts", "no conflicts found".to_owned()));
+    let word = if accepted { "True" } else { "False" };
+    set_condition(
+        crd,
+        json!({
+            "type": "NamesAccepted", "status": word, "reason": reason, "message": message,
+            "lastTransitionTime": now,
+        }),
+    );
+    if condition(crd, "Established").is_some_and(|c| c["status"] == "True") {
+        return;
+    }
+    let (reason, message) = if accepted {
+        (
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+        )
+    } else {
+        ("NotAccepted", "not all names are accepted")
+    };
+    set_condition(
+        crd,
+        json!({
+            "type": "Established", "status": word, "reason": reason, "message": message,
+            "lastTransitionTime": now,
+        }),
+    );
+}
+
+/// The names that a definition gets, and the last reason why it does not get all.
+///
+/// A name goes to whoever of the group had it first. Kinds that the server brings along count
+/// too: it could not tell the two apart.
+fn claim(cluster: &Cluster, crd: &Value) -> (Value, Option<(&'static str, String)>) {
+    let group = value::text(crd, &["spec", "group"]);
+    let (mut resources, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    for row in cluster.registry().rows() {
+        if row.custom.is_none() && row.group == group {
+            resources.extend([row.plural.clone(), row.singular.clone()]);
+            resources.extend(row.short_names.iter().cloned());
+            kinds.extend([row.kind.clone(), row.list_kind.clone()]);
+        }
+    }
+    for other in cluster.list(RESOURCE, None) {
+        let theirs = &other["status"]["acceptedNames"];
+        if value::name(&other) == value::name(crd)
+            || value::text(&other, &["spec", "group"]) != group
+        {
+            continue;
+        }
+        let name = |key: &str| value::text(theirs, &[key]).to_owned();
+        resources.extend([name("plural"), name("singular")]);
+        let short = value::strings(theirs, &["shortNames"]);
+        resources.extend(short.into_iter().map(str::to_owned));
+        kinds.extend([name("kind"), name("listKind")]);
+    }
+    let mut names = crd["spec"]["names"].clone();
+    let ours = &crd["status"]["acceptedNames"];
+    let mut conflict = None;
+    for (key, used, reason) in [
+        ("plural", &resources, "PluralConflict"),
+        ("singular", &resources, "SingularConflict"),
+        ("shortNames", &resources, "ShortNamesConflict"),
+        ("kind", &kinds, "KindConflict"),
+        ("listKind", &kinds, "ListKindConflict"),
+    ] {
+        let wanted = match key {
+            "shortNames" => value::strings(&names, &[key]),
+            _ => vec![value::text(&names, &[key])],
+        };
+        let taken: Vec<String> = wanted
+            .into_iter()
+            .filter(|n| !n.is_empty() && used.contains(*n))
+            .map(|n| format!("\"{n}\" is already in use"))
+            .collect();
+        let message = match taken.as_slice() {
+            [] => continue,
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        conflict = Some((reason, message));
+        match ours.get(key) {
+            Some(kept) => names[key] = kept.clone(),
+            None if matches!(key, "plural" | "kind") => names[key] = json!(""),
+            None => {
+                if let Some(map) = names.as_object_mut() {
+                    map.remove(key);
+                }
+            }
+        }
+    }
+    (names, conflict)
+}
+
+/// Looks again at the definitions of a group that did not get all their names.
+fn reconsider(cluster: &Cluster, changed: &str) {
+    let (_, group) = crate::status::split(changed);
+    for crd in cluster.list(RESOURCE, None) {
+        let waits = condition(&crd, "NamesAccepted").is_some_and(|c| c["status"] != "True");
+        if waits && value::name(&crd) != changed && value::text(&crd, &["spec", "group"]) == group {
+            after_write(cluster, crd);
+        }
+    }
 }
 
 /// The condition of that type.
@@ -389,12 +518,14 @@ fn purge(cluster: &Cluster, row: &Arc<Resource>) {
             let _ = cluster.delete_quietly(row, &object, &DeleteOptions::default());
         }
     }
-    release(cluster, row);
+    if cluster.list(&row.name, None).is_empty() {
+        release(cluster, &row.name);
+    }
 }
 
 /// Whether objects of a definition exist.
 pub(crate) fn has_objects(cluster: &Cluster, crd: &Value) -> bool {
-    read(crd).is_some_and(|(row, _)| !cluster.list(&row.name, None).is_empty())
+    served(cluster, value::name(crd)).is_some_and(|row| !cluster.list(&row.name, None).is_empty())
 }
 
 /// Goes on with the end of a definition after one of its objects has gone.
@@ -409,19 +540,15 @@ pub(crate) fn after_removal(cluster: &Cluster, row: &Resource) {
 }
 
 /// Lets a deleted definition go once its last object has gone.
-fn release(cluster: &Cluster, row: &Resource) {
-    let Some(custom) = &row.custom else { return };
-    if !cluster.list(&row.name, None).is_empty() {
-        return;
-    }
-    let _ = cluster.modify(RESOURCE, "", &custom.name, |object| {
+fn release(cluster: &Cluster, name: &str) {
+    let _ = cluster.modify(RESOURCE, "", name, |object| {
         if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
             list.retain(|f| f != CLEANUP);
         }
     });
 }
 
-/// Stops serving kinds whose definition is gone.
+/// Stops serving kinds whose definition is gone; their names are free.
 pub(crate) fn refresh(cluster: &Cluster) {
     let gone: Vec<Arc<str>> = cluster
         .registry()
@@ -435,5 +562,6 @@ pub(crate) fn refresh(cluster: &Cluster) {
         .collect();
     for name in &gone {
         retire(cluster, name);
+        reconsider(cluster, name);
     }
 }

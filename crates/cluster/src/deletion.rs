@@ -184,7 +184,7 @@ impl Cluster {
                 "this namespace may not be deleted",
             ));
         }
-        let mut new = Value::clone(old);
+        let mut new = crate::views::current(row, old).into_owned();
         let mut finalizers = finalizers_for(old, options.propagation);
         if &*row.name == "customresourcedefinitions.apiextensions.k8s.io"
             && crate::crd::has_objects(self, old)

@@ -17,13 +17,9 @@ pub(crate) fn structural(schema: &Value) -> Option<Structural> {
     schema.is_object().then(|| Structural::compile(schema))
 }
 
-/// The schema of a custom kind in the version it is stored in.
-fn stored_structural(row: &Resource) -> Option<&Structural> {
-    row.custom
-        .as_ref()?
-        .version(&row.version)?
-        .structural
-        .as_ref()
+/// The schema of a custom kind in a version.
+pub(crate) fn structural_of<'a>(row: &'a Resource, version: &str) -> Option<&'a Structural> {
+    row.custom.as_ref()?.version(version)?.structural.as_ref()
 }
 
 fn gvk(row: &Resource) -> schema::Gvk<'_> {
@@ -31,9 +27,9 @@ fn gvk(row: &Resource) -> schema::Gvk<'_> {
 }
 
 /// Fills in the defaults of a kind.
-pub(crate) fn apply_defaults(row: &Resource, object: &mut Value) {
+pub(crate) fn apply_defaults(row: &Resource, version: &str, object: &mut Value) {
     if row.custom.is_some() {
-        if let Some(structural) = stored_structural(row) {
+        if let Some(structural) = structural_of(row, version) {
             structural.default(object);
         }
     } else {
@@ -42,9 +38,14 @@ pub(crate) fn apply_defaults(row: &Resource, object: &mut Value) {
 }
 
 /// What is wrong with an object.
-pub(crate) fn validate(row: &Resource, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+pub(crate) fn validate(
+    row: &Resource,
+    version: &str,
+    object: &Value,
+    old: Option<&Value>,
+) -> Vec<Cause> {
     let errors = if row.custom.is_some() {
-        stored_structural(row)
+        structural_of(row, version)
             .map(|s| s.validate(object))
             .unwrap_or_default()
     } else {
@@ -74,21 +75,15 @@ pub(crate) fn decode(
         row.kind.as_str(),
     );
     let refused = |e: schema::DecodeError| Status::bad_request(e.to_string());
-    let Some(custom) = &row.custom else {
+    if row.custom.is_none() {
         return schema::decode_check(gvk, body, duplicates, mode).map_err(refused);
-    };
+    }
     let mut findings = duplicates;
-    if let Some(structural) = custom
-        .version(&endpoint.version)
-        .and_then(|v| v.structural.as_ref())
-    {
-        findings.extend(structural.prune(&mut body).into_iter().map(|path| {
-            if path.contains(' ') {
-                path
-            } else {
-                format!("unknown field \"{path}\"")
-            }
-        }));
+    if let Some(structural) = structural_of(row, &endpoint.version) {
+        let found = structural
+            .read(&mut body)
+            .map_err(|why| refused(schema::decode::cannot_be_handled(gvk, &why)))?;
+        findings.extend(found);
     }
     let warnings = match mode {
         FieldValidation::Strict if !findings.is_empty() => {
@@ -147,7 +142,7 @@ pub(crate) fn track(
     let endpoint = Endpoint {
         row: row.clone(),
         group: row.group.clone(),
-        version: row.version.clone(),
+        version: options.version_of(row).to_owned(),
     };
     schema::update_managed_fields(
         schema(&endpoint).get(),

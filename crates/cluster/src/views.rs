@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use crate::resource::Endpoint;
-use crate::value;
+use crate::resource::{Endpoint, Resource, api_version};
+use crate::{hooks, value};
 
 /// A stored object in the form of an endpoint.
 pub(crate) fn served<'a>(endpoint: &Endpoint, object: &'a Value) -> Cow<'a, Value> {
+    if endpoint.row.custom.is_some() {
+        return at_version(&endpoint.row, &endpoint.version, object);
+    }
     if endpoint.is_stored_form() {
         return Cow::Borrowed(object);
     }
@@ -21,9 +24,57 @@ pub(crate) fn served<'a>(endpoint: &Endpoint, object: &'a Value) -> Cow<'a, Valu
     Cow::Owned(out)
 }
 
-/// An object of an endpoint in its stored form.
+/// Whether an object was stored since its kind's definition last changed.
+pub(crate) fn is_current(row: &Resource, object: &Value) -> bool {
+    row.custom.as_ref().is_none_or(|custom| {
+        let version = value::resource_version(object).parse::<u64>();
+        custom.since == 0 || version.is_ok_and(|v| v > custom.since)
+    })
+}
+
+/// A stored object in the shape that the kind's definition gives stored objects now.
+pub(crate) fn current<'a>(row: &Resource, object: &'a Value) -> Cow<'a, Value> {
+    if is_current(row, object) {
+        return Cow::Borrowed(object);
+    }
+    let mut out = object.clone();
+    reshape(row, &row.version, &mut out);
+    hooks::apply_defaults(row, &row.version, &mut out);
+    Cow::Owned(out)
+}
+
+/// A stored object in a version of its kind. Only custom kinds have several here.
+pub(crate) fn at_version<'a>(row: &Resource, version: &str, object: &'a Value) -> Cow<'a, Value> {
+    let stored = current(row, object);
+    if version == row.version {
+        return stored;
+    }
+    let mut out = stored.into_owned();
+    reshape(row, version, &mut out);
+    Cow::Owned(out)
+}
+
+/// An object of a version of its kind in the stored form.
+pub(crate) fn to_stored(row: &Resource, version: &str, mut object: Value) -> Value {
+    if version != row.version {
+        reshape(row, &row.version, &mut object);
+        hooks::apply_defaults(row, &row.version, &mut object);
+    }
+    object
+}
+
+/// Gives an object another version: its name, and no field that its schema lacks.
+fn reshape(row: &Resource, version: &str, object: &mut Value) {
+    object["apiVersion"] = json!(api_version(&row.group, version));
+    if let Some(structural) = hooks::structural_of(row, version) {
+        structural.prune(object);
+    }
+}
+
+/// An object of an endpoint in its stored form. Custom kinds stay in the version of the
+/// request, against whose schema the write is checked; see [`to_stored`].
 pub(crate) fn stored(endpoint: &Endpoint, object: Value) -> Value {
-    if endpoint.is_stored_form() {
+    if endpoint.is_stored_form() || endpoint.row.custom.is_some() {
         return object;
     }
     let mut out = match (endpoint.group.as_str(), &*endpoint.row.name) {

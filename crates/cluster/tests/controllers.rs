@@ -1,6 +1,8 @@
 //! What users see of the controllers: deployments roll out, scale and go, owners take their
 //! dependents along, namespaces empty themselves.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -129,7 +129,7 @@ pub(crate) fn table(
     let (columns, cells): (Vec<Value>, Cells<'_>) = match custom {
         Some(version) => (
             custom::columns(version),
-            Box::new(move |o| custom::cells(version, o, now)),
+            Box::new(move |o| custom::cells(version, &views::served(endpoint, o), now)),
         ),
         None => {
             let (columns, cells) = printer(&row.name);

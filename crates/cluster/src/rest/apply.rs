@@ -12,15 +12,6 @@ use crate::schema::{self, ApplyError};
 use crate::status::{Cause, Status};
 use crate::{Body, hooks, value, views};
 
-fn required_manager() -> Status {
-    let cause = Cause {
-        reason: "FieldValueRequired".to_owned(),
-        message: "Required value: is required for apply patch".to_owned(),
-        field: "fieldManager".to_owned(),
-    };
-    Status::invalid("PatchOptions", "meta.k8s.io", "", vec![cause])
-}
-
 /// PATCH with an apply body.
 pub(crate) fn apply(
     call: &Call<'_>,
@@ -28,8 +19,7 @@ pub(crate) fn apply(
     subresource: &'static str,
 ) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
-    let manager = call.query.get("fieldManager").filter(|m| !m.is_empty());
-    let manager = manager.ok_or_else(required_manager)?.to_owned();
+    let manager = call.manager();
     let endpoint = &target.endpoint;
     let row = &endpoint.row;
     let (body, duplicates) = read(call)?;
@@ -82,7 +72,7 @@ pub(crate) fn apply(
     let options = WriteOptions {
         applied: true,
         manager,
-        ..options(call, subresource)?
+        ..options(call, endpoint, subresource)
     };
     let (written, code) = match &live {
         None => (call.cluster.create_row(row, new, &options), 201),
@@ -102,7 +92,7 @@ pub(crate) fn apply(
     Ok(answer::warn(response, &warnings))
 }
 
-fn read(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {
+pub(super) fn read(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {
     // The body is called YAML and is nearly always JSON.
     if let Ok(read) = schema::decode_json(&call.body) {
         return Ok(read);
@@ -119,7 +109,7 @@ fn read(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {
     Ok((value, vec![]))
 }
 
-fn refused(error: ApplyError) -> Status {
+pub(super) fn refused(error: ApplyError) -> Status {
     let text = error.to_string();
     match error {
         ApplyError::BadRequest(message) => Status::bad_request(message),

@@ -7,6 +7,7 @@ mod discovery;
 mod filter;
 mod negotiate;
 mod openapi;
+mod options;
 mod patch;
 mod pods;
 mod query;
@@ -70,22 +71,9 @@ impl Call<'_> {
             .unwrap_or("")
     }
 
-    /// Whether nothing is to be kept.
-    pub fn dry_run(&self) -> Result<bool, Status> {
-        match self.query.get("dryRun") {
-            None | Some("") => Ok(false),
-            Some("All") => Ok(true),
-            Some(other) => Err(Status::invalid(
-                "PatchOptions",
-                "meta.k8s.io",
-                "",
-                vec![crate::Cause {
-                    reason: "FieldValueNotSupported".to_owned(),
-                    message: format!("Unsupported value: \"{other}\": supported values: \"All\""),
-                    field: "dryRun".to_owned(),
-                }],
-            )),
-        }
+    /// Whether nothing is to be kept; [`options::check`] has looked at the value.
+    pub fn dry_run(&self) -> bool {
+        self.query.get("dryRun") == Some("All")
     }
 
     /// Who writes: the fieldManager parameter, or the client's own name.

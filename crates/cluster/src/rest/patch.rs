@@ -65,13 +65,11 @@ pub(crate) fn apply_to(
     if kind == Kind::Json {
         return Ok(schema::json_patch(current, patch)?);
     }
-    let patch: Value = serde_json::from_slice(patch)
-        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-    if !patch.is_object() {
-        return Err(Status::bad_request(
-            "error decoding patch: the patch is not a JSON object",
-        ));
-    }
+    let patch = schema::patch::decode(patch)?;
+    let Value::Object(_) = &patch else {
+        let why = schema::patch::wrong_type(&patch, "map[string]interface {}");
+        return Err(why.into());
+    };
     Ok(match kind {
         Kind::Strategic => schema::strategic_merge(gvk, current, &patch)?,
         _ => schema::merge_patch(current, &patch),
@@ -114,7 +112,7 @@ pub(crate) fn patch(
         }
         let stale = value::resource_version(&patched) != value::resource_version(&current);
         let (new, mut warnings) = accept(call, endpoint, patched, vec![])?;
-        let options = options(call, subresource)?;
+        let options = options(call, endpoint, subresource);
         match call.cluster.update_row(row, &old, new, &options) {
             Err(status) if status.is_conflict() && !stale && attempt < 5 => attempt += 1,
             Err(status) => return Err(rename(status, target)),

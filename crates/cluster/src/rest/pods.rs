@@ -48,7 +48,7 @@ pub(crate) fn evict(call: &Call<'_>, target: &Target) -> Result<Response<Body>, 
     let pod = fetch(call.cluster, target)?;
     let options = DeleteOptions {
         grace_period_seconds: value::integer(&body, &["deleteOptions", "gracePeriodSeconds"]),
-        dry_run: call.dry_run()?
+        dry_run: call.dry_run()
             || value::strings(&body, &["deleteOptions", "dryRun"]).contains(&"All"),
         ..DeleteOptions::default()
     };

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
 use super::negotiate::{Form, form};
-use super::{Call, Target, answer};
+use super::{Call, Target, answer, options};
 use crate::status::{Cause, Status};
 use crate::store::{ChangeKind, Key, Shelf};
 use crate::{Body, Cluster, printers, value, views};
@@ -78,6 +78,7 @@ pub(crate) struct Page {
 /// GET of a list.
 pub(crate) async fn list(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
+    options::check_list(call)?;
     let filter = Filter::of(call, target)?;
     wait_for_version(call).await?;
     let page = page(call, target, &filter)?;

@@ -15,10 +15,6 @@ use crate::{Body, value, views};
 
 /// The options of a deletion, from body and query.
 pub(crate) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
-    let mut out = DeleteOptions {
-        dry_run: call.dry_run()?,
-        ..DeleteOptions::default()
-    };
     let body = if call.body.is_empty() {
         Value::Null
     } else {
@@ -28,39 +24,58 @@ pub(crate) fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
         "" => call.query.get("propagationPolicy").unwrap_or(""),
         text => text,
     };
-    if !policy.is_empty() {
-        out.propagation = Some(Propagation::parse(policy).ok_or_else(|| {
-            Status::invalid(
-                "DeleteOptions",
-                "",
-                "",
-                vec![crate::Cause {
-                    reason: "FieldValueNotSupported".to_owned(),
-                    message: format!(
-                        "Unsupported value: \"{policy}\": supported values: \"Background\", \
-                         \"Foreground\", \"Orphan\", \"nil\""
-                    ),
-                    field: "propagationPolicy".to_owned(),
-                }],
-            )
-        })?);
-    } else if body["orphanDependents"] == true {
-        out.propagation = Some(Propagation::Orphan);
+    let orphan = match &body["orphanDependents"] {
+        Value::Bool(b) => Some(*b),
+        _ => call
+            .query
+            .get("orphanDependents")
+            .map(|v| v == "true" || v == "1"),
+    };
+    let mut causes = Vec::new();
+    let mut refuse = |reason: &str, message: String| {
+        causes.push(crate::Cause {
+            reason: reason.to_owned(),
+            message,
+            field: "propagationPolicy".to_owned(),
+        });
+    };
+    let propagation = Propagation::parse(policy);
+    if orphan.is_some() && !policy.is_empty() {
+        let message = format!(
+            "Invalid value: \"{policy}\": orphanDependents and deletionPropagation cannot be both set"
+        );
+        refuse("FieldValueInvalid", message);
     }
-    out.grace_period_seconds = value::integer(&body, &["gracePeriodSeconds"]).or_else(|| {
-        call.query
-            .get("gracePeriodSeconds")
-            .and_then(|g| g.parse().ok())
-    });
+    if propagation.is_none() && !policy.is_empty() {
+        let message = format!(
+            "Unsupported value: \"{policy}\": supported values: \"Background\", \"Foreground\", \
+             \"Orphan\", \"nil\""
+        );
+        refuse("FieldValueNotSupported", message);
+    }
+    let mut dry = value::strings(&body, &["dryRun"]);
+    dry.extend(call.query.get("dryRun"));
+    causes.extend(dry.iter().find_map(|v| super::options::dry_run(v)));
+    if !causes.is_empty() {
+        return Err(Status::invalid("DeleteOptions", "meta.k8s.io", "", causes));
+    }
+    let grace = super::options::integer(call, "gracePeriodSeconds")?;
+    let mut out = DeleteOptions {
+        dry_run: dry.contains(&"All"),
+        propagation: propagation.or(match orphan {
+            Some(true) => Some(Propagation::Orphan),
+            Some(false) => Some(Propagation::Background),
+            None => None,
+        }),
+        grace_period_seconds: value::integer(&body, &["gracePeriodSeconds"]).or(grace),
+        ..DeleteOptions::default()
+    };
     let precondition = |key: &str| match value::text(&body, &["preconditions", key]) {
         "" => None,
         text => Some(text.to_owned()),
     };
     out.uid = precondition("uid");
     out.resource_version = precondition("resourceVersion");
-    if value::strings(&body, &["dryRun"]).contains(&"All") {
-        out.dry_run = true;
-    }
     Ok(out)
 }
 

@@ -3,8 +3,8 @@
 use http::{Method, Response};
 use percent_encoding::percent_decode_str;
 
-use super::{Call, Target, answer, auth, discovery, openapi, patch, pods, read, remove, scale};
-use super::{watch, write};
+use super::{Call, Target, answer, auth, discovery, openapi, options, patch, pods, read, remove};
+use super::{scale, watch, write};
 use crate::cluster::MountFn;
 use crate::resource::resource_name;
 use crate::status::Status;
@@ -89,6 +89,7 @@ async fn object(
     if auth::is_review(&target) {
         return auth::review(call, &target);
     }
+    options::check(call)?;
     match target.subresource.as_deref() {
         Some(sub) => subresource(call, &target, sub).await,
         None => main(call, &target).await,

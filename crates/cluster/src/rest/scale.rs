@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::negotiate::{Form, form};
 use super::patch::{Kind, apply_to, kind};
 use super::read::fetch;
-use super::write::{options, read_body, rename};
+use super::write::{options, read_body, rename, validation};
 use super::{Call, Target, answer};
 use crate::cluster::WriteOptions;
 use crate::crd::ScalePaths;
 use crate::resource::{Endpoint, Resource};
 use crate::status::{Cause, Status};
-use crate::{Body, Cluster, printers, value};
+use crate::{Body, Cluster, hooks, printers, value, views};
 
 /// Splits `.spec.replicas`.
 fn path(text: &str) -> Vec<&str> {
@@ -136,7 +136,7 @@ impl Cluster {
     pub fn scale(&self, resource: &str, ns: &str, name: &str) -> Result<Value, Status> {
         let row = self.row(resource)?;
         let object = self.get(&row.name, ns, name)?;
-        scale_of(&row, &row.version, &object)
+        scale_of(&row, &row.version, &views::current(&row, &object))
     }
 
     /// Changes wished-for replicas through the scale subresource.
@@ -155,7 +155,7 @@ impl Cluster {
         if version.is_some_and(|v| v != value::resource_version(&old)) {
             return Err(Status::modified(&row.name, name));
         }
-        let mut new = Value::clone(&old);
+        let mut new = views::current(&row, &old).into_owned();
         set_replicas(&row, &row.version, &mut new, replicas)?;
         let options = WriteOptions {
             internal: true,
@@ -173,7 +173,8 @@ fn show(
     object: &Value,
     wanted: Form,
 ) -> Result<Response<Body>, Status> {
-    let scale = scale_of(&endpoint.row, &endpoint.version, object)?;
+    let shown = views::at_version(&endpoint.row, &endpoint.version, object);
+    let scale = scale_of(&endpoint.row, &endpoint.version, &shown)?;
     Ok(match wanted {
         Form::Table(version) => {
             answer::json(200, &printers::scale_table(call.cluster, &scale, version))
@@ -188,7 +189,16 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     let endpoint = &target.endpoint;
     let row = &endpoint.row;
     let old = fetch(call.cluster, target)?;
-    let current = scale_of(row, &endpoint.version, &old)?;
+    let shown = views::at_version(row, &endpoint.version, &old);
+    // A custom object without the field has no Scale to read, but one to write.
+    let mut based = shown.clone().into_owned();
+    if call.method != Method::GET
+        && let Some(paths) = paths(row, &endpoint.version)
+        && value::at(&based, &path(&paths.spec)).is_none()
+    {
+        set_replicas(row, &endpoint.version, &mut based, 0)?;
+    }
+    let current = scale_of(row, &endpoint.version, &based)?;
     let wish = match call.method {
         Method::GET => return show(call, endpoint, &old, wanted),
         Method::PUT => read_body(call)?.0,
@@ -207,14 +217,12 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
                 )?
             }
             Err(status) => return Err(status),
-            Ok(Kind::Apply) => {
-                let text = String::from_utf8_lossy(&call.body).into_owned();
-                api::yaml::parse(&text).map_err(|e| Status::bad_request(e.to_string()))?
-            }
+            Ok(Kind::Apply) => super::apply::read(call)?.0,
             Ok(kind) => apply_to(kind, ("autoscaling", "v1", "Scale"), &current, &call.body)?,
         },
         _ => return Err(Status::method_not_allowed()),
     };
+    let wish = typed(call, target, wish)?;
     let version = value::resource_version(&wish);
     if !version.is_empty() && version != value::resource_version(&old) {
         return Err(Status::modified(&endpoint.name(), target.name()));
@@ -227,21 +235,58 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
         );
         return Err(Status::conflict(&endpoint.name(), target.name(), &why));
     }
-    let replicas = match value::at(&wish, &["spec", "replicas"]) {
-        None => 0,
-        Some(n) => n.as_i64().ok_or_else(|| {
-            Status::bad_request(
-                "Scale in version \"v1\" cannot be handled as a Scale: \
-                                 spec.replicas is not an integer",
-            )
-        })?,
-    };
-    let mut new = Value::clone(&old);
-    set_replicas(row, &endpoint.version, &mut new, replicas)?;
-    let options = options(call, "scale")?;
+    let replicas = value::integer(&wish, &["spec", "replicas"]).unwrap_or(0);
+    let mut options = options(call, endpoint, "scale");
+    let mut new = shown.into_owned();
+    if call.header("content-type").contains("apply-patch") {
+        let mut applied = json!({
+            "apiVersion": endpoint.api_version(), "kind": row.kind,
+            "metadata": {"name": target.name()},
+        });
+        set_replicas(row, &endpoint.version, &mut applied, replicas)?;
+        new = crate::schema::server_side_apply(
+            hooks::schema(endpoint).get(),
+            Some(&new),
+            &applied,
+            &options.manager,
+            "scale",
+            call.query.flag("force"),
+            &value::time(call.cluster.now()),
+        )
+        .map_err(super::apply::refused)?;
+        options.applied = true;
+    } else {
+        set_replicas(row, &endpoint.version, &mut new, replicas)?;
+    }
     let written = call
         .cluster
         .update_row(row, &old, new, &options)
         .map_err(|s| rename(s, target))?;
     show(call, endpoint, &written.object, wanted)
+}
+
+/// Reads a Scale as the typed object it is, whatever kind it belongs to.
+fn typed(call: &Call<'_>, target: &Target, mut wish: Value) -> Result<Value, Status> {
+    for (key, wanted) in [("apiVersion", "autoscaling/v1"), ("kind", "Scale")] {
+        match value::text(&wish, &[key]) {
+            "" if wish.is_object() => wish[key] = json!(wanted),
+            given if given == wanted => {}
+            given => {
+                return Err(Status::bad_request(format!(
+                    "the {key} in the data ({given}) does not match the expected {key} ({wanted})"
+                )));
+            }
+        }
+    }
+    let gvk = ("autoscaling", "v1", "Scale");
+    let (wish, _) = crate::schema::decode_check(gvk, wish, vec![], validation(call))
+        .map_err(|e| Status::bad_request(e.to_string()))?;
+    let given = value::name(&wish);
+    if !given.is_empty() && given != target.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            target.name()
+        )));
+    }
+    Ok(wish)
 }

@@ -39,6 +39,7 @@ impl WatchEnd {
 /// Starts a watch.
 pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
+    super::options::check_list(call)?;
     let filter = Filter::of(call, target)?;
     let initial = initial_events(call)?;
     wait_for_version(call).await?;
@@ -304,7 +305,12 @@ impl Watcher {
     fn send(&mut self, kind: &str, object: &Arc<Value>, event: Option<&Event>) {
         let json = match self.form {
             Form::Plain => match event {
-                Some(event) if self.endpoint.is_stored_form() => event.json(),
+                Some(event)
+                    if self.endpoint.is_stored_form()
+                        && views::is_current(&self.endpoint.row, object) =>
+                {
+                    event.json()
+                }
                 _ => to_bytes(&views::served(&self.endpoint, object)),
             },
             Form::Partial(version) => to_bytes(&partial(object, version)),

@@ -12,36 +12,27 @@ use crate::cluster::{WriteOptions, Written};
 use crate::resource::Endpoint;
 use crate::schema::FieldValidation;
 use crate::status::Status;
-use crate::{Body, hooks, value, views};
+use crate::{Body, admission, hooks, value, views};
 
 /// The options of a write, from query and headers.
-pub(crate) fn options(call: &Call<'_>, subresource: &'static str) -> Result<WriteOptions, Status> {
-    Ok(WriteOptions {
-        dry_run: call.dry_run()?,
+pub(crate) fn options(
+    call: &Call<'_>,
+    endpoint: &Endpoint,
+    subresource: &'static str,
+) -> WriteOptions {
+    WriteOptions {
+        dry_run: call.dry_run(),
         manager: call.manager(),
         subresource,
+        version: endpoint.version.clone(),
         ..WriteOptions::default()
-    })
+    }
 }
 
-/// The fieldValidation parameter.
-pub(crate) fn validation(call: &Call<'_>) -> Result<FieldValidation, Status> {
+/// The fieldValidation parameter; [`super::options::check`] has looked at the value.
+pub(crate) fn validation(call: &Call<'_>) -> FieldValidation {
     let text = call.query.get("fieldValidation").unwrap_or("");
-    FieldValidation::parse(text).ok_or_else(|| {
-        Status::invalid(
-            "CreateOptions",
-            "meta.k8s.io",
-            "",
-            vec![crate::Cause {
-                reason: "FieldValueNotSupported".to_owned(),
-                message: format!(
-                    "Unsupported value: \"{text}\": supported values: \"Ignore\", \"Strict\", \
-                     \"Warn\""
-                ),
-                field: "fieldValidation".to_owned(),
-            }],
-        )
-    })
+    FieldValidation::parse(text).unwrap_or_default()
 }
 
 /// Reads a body in JSON, YAML or protobuf; the second part lists duplicate fields.
@@ -66,10 +57,10 @@ pub(crate) fn read_body(call: &Call<'_>) -> Result<(Value, Vec<String>), Status>
         "application/vnd.kubernetes.protobuf" => crate::schema::protobuf::decode(&call.body)
             .map(|v| (v, vec![]))
             .map_err(|e| Status::bad_request(e.to_string())),
-        other => Err(Status::unsupported_media_type(format!(
+        _ => Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: \
-             application/json, application/yaml, application/vnd.kubernetes.protobuf (was {other})"
-        ))),
+             application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
     }
 }
 
@@ -101,7 +92,7 @@ pub(crate) fn accept(
     }
     body["apiVersion"] = json!(wanted);
     body["kind"] = json!(endpoint.row.kind);
-    let (body, warnings) = hooks::decode(endpoint, body, duplicates, validation(call)?)?;
+    let (body, warnings) = hooks::decode(endpoint, body, duplicates, validation(call))?;
     Ok((views::stored(endpoint, body), warnings))
 }
 
@@ -134,7 +125,7 @@ pub(crate) fn create(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     place(target, &mut object)?;
     let written = call
         .cluster
-        .create_row(row, object, &options(call, "")?)
+        .create_row(row, object, &options(call, &target.endpoint, ""))
         .map_err(|s| rename(s, target))?;
     warnings.extend(written.warnings);
     let response = show(call, target, 201, &written.object, wanted);
@@ -162,10 +153,21 @@ pub(crate) fn replace(
     let (mut new, mut warnings) = accept(call, &target.endpoint, body, duplicates)?;
     place(target, &mut new)?;
     same_name(target, &mut new)?;
-    let old = fetch(call.cluster, target)?;
-    let written = put(call, target, &old, new, subresource)?;
+    let (written, code) = match fetch(call.cluster, target) {
+        Ok(old) => (put(call, target, &old, new, subresource)?, 200),
+        Err(status) if status.is_not_found() && subresource.is_empty() => {
+            let row = &target.endpoint.row;
+            if !admission::creates_on_update(row) {
+                return Err(status);
+            }
+            let options = options(call, &target.endpoint, "");
+            let made = call.cluster.create_row(row, new, &options);
+            (made.map_err(|s| rename(s, target))?, 201)
+        }
+        Err(status) => return Err(status),
+    };
     warnings.extend(written.warnings);
-    let response = show(call, target, 200, &written.object, wanted);
+    let response = show(call, target, code, &written.object, wanted);
     Ok(answer::warn(response, &warnings))
 }
 
@@ -189,7 +191,7 @@ fn put(
     new: Value,
     subresource: &'static str,
 ) -> Result<Written, Status> {
-    let options = options(call, subresource)?;
+    let options = options(call, &target.endpoint, subresource);
     call.cluster
         .update_row(&target.endpoint.row, old, new, &options)
         .map_err(|s| rename(s, target))
@@ -209,7 +211,7 @@ pub(crate) fn finalize(call: &Call<'_>, target: &Target) -> Result<Response<Body
     value::map_mut(&mut kept, &["spec"]).insert("finalizers".to_owned(), finalizers);
     let options = WriteOptions {
         internal: true,
-        ..options(call, "")?
+        ..options(call, &target.endpoint, "")
     };
     let written = call
         .cluster

@@ -198,6 +198,28 @@ pub fn decode_check(
     Ok((value, judge(gvk, w.findings, mode)?))
 }
 
+/// Reads the metadata at `path` of a custom resource as Go reads it: wrong types are errors,
+/// unknown fields are dropped and returned.
+pub(crate) fn object_meta(value: &mut Value, path: &str) -> Result<Vec<String>, String> {
+    let table = Table::get();
+    let Some(index) = table.index("meta.v1.ObjectMeta") else {
+        return Ok(Vec::new());
+    };
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    let mut w = Walk {
+        path: path.to_owned(),
+        fields: String::new(),
+        findings: Vec::new(),
+    };
+    w.root(table.ty(index), value)?;
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|_, v| !v.is_null());
+    }
+    Ok(w.findings)
+}
+
 struct Walk {
     /// Path as strict errors print it.
     path: String,
@@ -427,7 +449,7 @@ pub(crate) fn is_empty(field: &Field, v: &Value) -> bool {
     }
 }
 
-fn go_value(v: &Value) -> &'static str {
+pub(super) fn go_value(v: &Value) -> &'static str {
     match v {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -38,11 +38,33 @@ impl PatchError {
     }
 }
 
+/// Reads the JSON of a patch.
+pub(crate) fn decode(patch: &[u8]) -> Result<Value, PatchError> {
+    serde_json::from_slice(patch).map_err(|e| {
+        // An end that comes too early is the one fault that clients meet.
+        let why = match e.is_eof() {
+            true => "unexpected end of JSON input".to_owned(),
+            false => e.to_string(),
+        };
+        PatchError::bad_request(format!("error decoding patch: {why}"))
+    })
+}
+
+/// A patch that is JSON, but of another type than Go's `wanted`.
+pub(crate) fn wrong_type(patch: &Value, wanted: &str) -> PatchError {
+    let found = super::decode::go_value(patch);
+    PatchError::bad_request(format!(
+        "error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"
+    ))
+}
+
 /// Applies a JSON patch. `test` with null on an absent key succeeds, as Kubernetes has it
 /// and finalizer helpers of clients rely on.
 pub fn json_patch(current: &Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let raw: Value = serde_json::from_slice(patch)
-        .map_err(|e| PatchError::bad_request(format!("error decoding patch: {e}")))?;
+    let raw = decode(patch)?;
+    if !raw.is_array() {
+        return Err(wrong_type(&raw, "[]handlers.jsonPatchOp"));
+    }
     let count = raw.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
         return Err(PatchError {

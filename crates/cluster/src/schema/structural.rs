@@ -1,7 +1,7 @@
 //! Structural schemas of custom resources: pruning and defaulting. Validation is in
 //! `validate/custom.rs`.
 
-use super::table::Table;
+use super::decode;
 use super::validate::{self, FieldError};
 use regex::Regex;
 use serde_json::Value;
@@ -41,23 +41,46 @@ impl Structural {
         &self.inner.root
     }
 
-    /// Drops unknown fields, and nulls where null is not a value; returns the paths of the
-    /// unknown fields.
-    pub fn prune(&self, object: &mut Value) -> Vec<String> {
-        let mut unknown = Vec::new();
+    /// Drops unknown fields, and nulls where null is not a value; returns what was found, such
+    /// as `unknown field "spec.wheels"`. Metadata that is no metadata is an error.
+    pub fn read(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        let mut found = Findings::default();
         prune(
             &self.inner.root,
             object,
             &mut String::new(),
             true,
-            &mut unknown,
+            &mut found,
         );
-        unknown
+        match found.fault {
+            Some(text) => Err(text),
+            None => Ok(found.unknown),
+        }
+    }
+
+    /// Drops unknown fields, and nulls where null is not a value.
+    pub fn prune(&self, object: &mut Value) {
+        let (root, mut found) = (&self.inner.root, Findings::default());
+        prune(root, object, &mut String::new(), true, &mut found);
     }
 
     /// Fills in defaults.
     pub fn default(&self, object: &mut Value) {
         default(&self.inner.root, object);
+    }
+
+    /// Whether pruning would leave a value as it is.
+    pub(super) fn keeps(&self, value: &Value) -> bool {
+        let (root, mut pruned) = (&self.inner.root, value.clone());
+        let mut found = Findings::default();
+        let embedded = flag(root, "x-kubernetes-embedded-resource");
+        prune(root, &mut pruned, &mut String::new(), embedded, &mut found);
+        found.unknown.is_empty()
+    }
+
+    /// Checks one value against the schema; errors name `path`.
+    pub(super) fn check(&self, value: &Value, path: &str) -> Vec<FieldError> {
+        validate::value(&self.inner.root, &self.inner.patterns, value, path)
     }
 
     /// Validates a whole object, its metadata included.
@@ -108,12 +131,20 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
+/// What pruning came upon.
+#[derive(Default)]
+struct Findings {
+    unknown: Vec<String>,
+    /// Why metadata cannot be read.
+    fault: Option<String>,
+}
+
 fn prune(
     schema: &Value,
     value: &mut Value,
     path: &mut String,
     resource: bool,
-    unknown: &mut Vec<String>,
+    found: &mut Findings,
 ) {
     let end = path.len();
     match value {
@@ -131,22 +162,16 @@ fn prune(
                 let known = schema["properties"].get(key);
                 if resource && matches!(key.as_str(), "apiVersion" | "kind") {
                 } else if resource && key == "metadata" {
-                    prune_metadata(v, path, unknown);
+                    metadata(v, path, end == 0, found);
                 } else if let Some(s) = known {
                     if v.is_null() && !flag(s, "nullable") {
                         dropped.push(key.clone());
                     }
-                    prune(
-                        s,
-                        v,
-                        path,
-                        flag(s, "x-kubernetes-embedded-resource"),
-                        unknown,
-                    );
+                    prune(s, v, path, flag(s, "x-kubernetes-embedded-resource"), found);
                 } else if extra.is_object() {
-                    prune(extra, v, path, false, unknown);
+                    prune(extra, v, path, false, found);
                 } else if extra != true && !preserves(schema) {
-                    unknown.push(path.clone());
+                    found.unknown.push(format!("unknown field \"{path}\""));
                     dropped.push(key.clone());
                 }
                 path.truncate(end);
@@ -164,7 +189,7 @@ fn prune(
                     v,
                     path,
                     flag(item, "x-kubernetes-embedded-resource"),
-                    unknown,
+                    found,
                 );
                 path.truncate(end);
             }
@@ -173,21 +198,16 @@ fn prune(
     }
 }
 
-fn prune_metadata(value: &mut Value, path: &str, unknown: &mut Vec<String>) {
-    let (Some(map), Some(index)) = (
-        value.as_object_mut(),
-        Table::get().index("meta.v1.ObjectMeta"),
-    ) else {
-        return;
-    };
-    let ty = Table::get().ty(index);
-    map.retain(|key, v| {
-        let known = ty.field(key).is_some();
-        if !known {
-            unknown.push(join(path, key));
+/// Reads metadata as Go does, of the object itself (`root`) or of one inside it.
+fn metadata(value: &mut Value, path: &str, root: bool, found: &mut Findings) {
+    match decode::object_meta(value, path) {
+        Ok(unknown) => found.unknown.extend(unknown),
+        Err(why) if root => found.fault = found.fault.take().or(Some(why)),
+        Err(why) => {
+            let error = FieldError::invalid(path, value.clone(), why);
+            found.fault = found.fault.take().or_else(|| Some(error.to_string()));
         }
-        known && !v.is_null()
-    });
+    }
 }
 
 fn default(schema: &Value, value: &mut Value) {

@@ -44,8 +44,13 @@ impl<'a> View<'a> {
     /// An object of this kind without content, as Go would print it.
     pub fn zero(self) -> Value {
         let mut map = Map::new();
-        if let View::Type(ty) = self {
-            decode::fill(ty, &mut map);
+        match self {
+            View::Type(ty) => decode::fill(ty, &mut map),
+            // Metadata is there from the start, so nobody owns it as a whole.
+            View::Root(_) => {
+                map.insert("metadata".to_owned(), Value::Object(Map::new()));
+            }
+            _ => {}
         }
         Value::Object(map)
     }

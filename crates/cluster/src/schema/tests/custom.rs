@@ -115,14 +115,14 @@ fn unknown_fields_are_pruned_and_defaults_filled_in() {
         "spec": {"foo": 1, "max": null, "free": {"x": {"y": 1}},
             "triggers": [{"type": "a", "bar": 2, "metadata": {"any": "thing"}}]}
     });
-    let unknown = schema().prune(&mut object);
+    let unknown = schema().read(&mut object).unwrap();
     assert_eq!(
         unknown,
         [
-            "extra",
-            "metadata.colour",
-            "spec.foo",
-            "spec.triggers[0].bar"
+            "unknown field \"extra\"",
+            "unknown field \"metadata.colour\"",
+            "unknown field \"spec.foo\"",
+            "unknown field \"spec.triggers[0].bar\""
         ]
     );
     schema().default(&mut object);

@@ -1,4 +1,4 @@
-//! Services, nodes, configuration, budgets, priorities, leases, role bindings, CRDs.
+//! Services, nodes, configuration, budgets, priorities, leases, role bindings.
 
 use super::{Cause, FieldError, at_least, child, items, meta, one_of, pod};
 use serde_json::Value;
@@ -211,52 +211,5 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, out: &mut Vec<Field
             role.clone(),
             "cannot change roleRef",
         ));
-    }
-}
-
-pub(super) fn crd(new: &Value, out: &mut Vec<FieldError>) {
-    let spec = &new["spec"];
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
-    let name = text(&new["metadata"]["name"]);
-    if name != format!("{plural}.{group}") {
-        let detail = "must be spec.names.plural+\".\"+spec.group";
-        out.push(FieldError::invalid("metadata.name", name, detail));
-    }
-    for (value, path) in [
-        (&spec["group"], "spec.group"),
-        (&spec["names"]["plural"], "spec.names.plural"),
-        (&spec["names"]["kind"], "spec.names.kind"),
-    ] {
-        if value.as_str().is_none_or(str::is_empty) {
-            out.push(FieldError::required(path, ""));
-        }
-    }
-    one_of(
-        &spec["scope"],
-        "spec.scope",
-        &["Cluster", "Namespaced"],
-        out,
-    );
-    let stored = spec["versions"].as_array().into_iter().flatten();
-    if stored.filter(|v| v["storage"] == true).count() != 1 {
-        out.push(FieldError::invalid(
-            "spec.versions",
-            spec["versions"].clone(),
-            "must have exactly one version marked as storage version",
-        ));
-    }
-    for (path, version) in items(&spec["versions"], "spec.versions") {
-        let faults = meta::label_name(version["name"].as_str().unwrap_or_default());
-        let name = version["name"].clone();
-        out.extend(
-            faults
-                .into_iter()
-                .map(|f| FieldError::invalid(child(&path, "name"), name.clone(), f)),
-        );
-        if !version["schema"]["openAPIV3Schema"].is_object() {
-            let path = child(&path, "schema.openAPIV3Schema");
-            out.push(FieldError::required(path, "schemas are required"));
-        }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn custom(
     meta::object(meta::NameRule::Subdomain, object, None, &mut v.errors);
     v.check(schema, object, "", true);
     let mut errors = v.errors;
+    embedded(schema, object, "", &mut errors);
     if !has_rules {
         return errors;
     }
@@ -47,6 +48,26 @@ pub(crate) fn custom(
         rules(schema, object, "", &mut errors);
     }
     errors
+}
+
+/// Validates one value, without metadata and rules; errors name `path`.
+pub(crate) fn value(
+    schema: &Value,
+    patterns: &Patterns,
+    value: &Value,
+    path: &str,
+) -> Vec<FieldError> {
+    let mut v = Validator {
+        patterns,
+        errors: Vec::new(),
+    };
+    v.check(
+        schema,
+        value,
+        path,
+        flag(schema, "x-kubernetes-embedded-resource"),
+    );
+    v.errors
 }
 
 struct Validator<'a> {
@@ -295,6 +316,64 @@ impl Validator<'_> {
             let detail = format!("\"{path}\" {text}");
             self.errors.push(FieldError::invalid(path, "", detail));
         }
+    }
+}
+
+/// Checks the identity of objects inside the object (`x-kubernetes-embedded-resource`).
+fn embedded(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::Object(map) => {
+            if flag(schema, "x-kubernetes-embedded-resource") {
+                identity(map, path, errors);
+            }
+            for (key, v) in map {
+                let below = schema["properties"]
+                    .get(key)
+                    .unwrap_or(&schema["additionalProperties"]);
+                embedded(below, v, &join(path, key), errors);
+            }
+        }
+        Value::Array(items) => {
+            for (i, v) in items.iter().enumerate() {
+                embedded(&schema["items"], v, &format!("{path}[{i}]"), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An object inside another needs a version and a kind, but no metadata.
+fn identity(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
+    for key in ["apiVersion", "kind"] {
+        let at = join(path, key);
+        match map.get(key) {
+            Some(Value::String(text)) if !text.is_empty() => match key {
+                "kind" => {
+                    let faults = meta::label_1035(&text.to_lowercase());
+                    if !faults.is_empty() {
+                        let detail = format!(
+                            "may have mixed case, but should otherwise match: {}",
+                            faults.join(",")
+                        );
+                        errors.push(FieldError::invalid(at, text.as_str(), detail));
+                    }
+                }
+                _ if text.matches('/').count() > 1 => {
+                    let detail = format!("unexpected GroupVersion string: {text}");
+                    errors.push(FieldError::invalid(at, text.as_str(), detail));
+                }
+                _ => {}
+            },
+            None | Some(Value::String(_)) => errors.push(FieldError::required(at, "")),
+            Some(other) => {
+                errors.push(FieldError::invalid(at, other.clone(), "must be a string"));
+            }
+        }
+    }
+    if let Some(m) = map.get("metadata") {
+        let at = join(path, "metadata");
+        meta::labels(&m["labels"], &join(&at, "labels"), errors);
+        meta::annotations(&m["annotations"], &join(&at, "annotations"), errors);
     }
 }
 

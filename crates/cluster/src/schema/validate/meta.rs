@@ -54,6 +54,23 @@ pub(super) fn label_name(s: &str) -> Vec<String> {
     out
 }
 
+/// What is wrong with a DNS label of the older kind, which starts with a letter.
+pub(super) fn label_1035(s: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if s.len() > 63 {
+        out.push("must be no more than 63 bytes".to_owned());
+    }
+    if !is_label(s) || s.starts_with(|c: char| c.is_ascii_digit()) {
+        out.push(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start \
+             with an alphabetic character, and end with an alphanumeric character (e.g. \
+             'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+                .to_owned(),
+        );
+    }
+    out
+}
+
 fn segment(s: &str) -> Vec<String> {
     match s {
         "." | ".." => vec![format!("may not be '{s}'")],

@@ -3,11 +3,13 @@
 mod autoscaler;
 mod core;
 mod custom;
+mod definition;
 mod meta;
 mod pod;
+mod wellformed;
 mod workload;
 
-pub(crate) use custom::{RULES, custom};
+pub(crate) use custom::{RULES, custom, value};
 
 use super::Gvk;
 use serde_json::Value;
@@ -232,7 +234,9 @@ pub fn validate(gvk: Gvk<'_>, new: &Value, old: Option<&Value>) -> Vec<FieldErro
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             core::role_binding(new, old, &mut out);
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => core::crd(new, &mut out),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            definition::definition(new, old, &mut out);
+        }
         _ => {}
     }
     out
@@ -274,7 +278,7 @@ fn one_of(value: &Value, path: &str, allowed: &[&str], out: &mut Vec<FieldError>
 }
 
 /// The elements of a list with their paths.
-fn items<'v>(list: &'v Value, path: &str) -> impl Iterator<Item = (String, &'v Value)> {
+fn items<'v>(list: &'v Value, path: &str) -> impl Iterator<Item = (String, &'v Value)> + use<'v> {
     let path = path.to_owned();
     let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
     all.iter()
