@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::calculator::{Context, Tolerances};
+use super::explanation::{Direction, Explanation, Proposal, Recommendation, Rule, Step};
 use super::input::*;
 use super::metrics::{Metric, failed_status};
 use super::normalize::{self, DESIRED_WITHIN_RANGE, Limited, Rules};
@@ -211,12 +212,12 @@ impl Work {
                 self.forget_zero_without_gate();
                 let message = "scaling is disabled since the replica count of the target is zero";
                 self.set(ACTIVE, false, "ScalingDisabled", message);
-                self.step("ScalingDisabled", 0, 0, message);
+                self.step(Rule::ScalingDisabled, 0, 0);
             }
             Course::Bound(bound, reason) => {
                 next.desired = bound;
                 next.reason = reason.to_owned();
-                self.step("Bounds", current, bound, reason);
+                self.step(Rule::OutsideBounds, current, bound);
             }
             Course::Metrics => {
                 let asked =
@@ -262,14 +263,8 @@ impl Work {
         }
     }
 
-    fn step(&mut self, rule: &str, from: i32, to: i32, detail: &str) {
-        let (rule, detail) = (rule.to_owned(), detail.to_owned());
-        self.explanation.steps.push(Step {
-            rule,
-            from,
-            to,
-            detail,
-        });
+    fn step(&mut self, rule: Rule, from: i32, to: i32) {
+        self.explanation.steps.push(Step { rule, from, to });
     }
 
     /// The selected pods, if the selector is good and no other HPA has a hand
@@ -446,8 +441,12 @@ impl Work {
         };
         self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
         if stable.replicas != desired {
-            let text = normalize::message(stable.reason);
-            self.step(stable.reason, desired, stable.replicas, text);
+            let rule = Rule::Stabilization {
+                direction: Direction::Down,
+                window_seconds: 0,
+                held: None,
+            };
+            self.step(rule, desired, stable.replicas);
         }
         let changed = limited.replicas != stable.replicas;
         self.set(
@@ -457,8 +456,12 @@ impl Work {
             normalize::message(limited.reason),
         );
         if limited.reason != DESIRED_WITHIN_RANGE {
-            let text = normalize::message(limited.reason);
-            self.step(limited.reason, stable.replicas, limited.replicas, text);
+            let rule = match limited.reason {
+                "TooFewReplicas" => Rule::Minimum,
+                "TooManyReplicas" => Rule::Maximum,
+                _ => Rule::DefaultRate,
+            };
+            self.step(rule, stable.replicas, limited.replicas);
         }
         limited.replicas
     }

@@ -8,7 +8,8 @@ use api::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::calculator::{Context, Count, PodMetric, sum, sum_per_pod};
-use super::input::{HpaInput, MetricObservation, PodUsage, Proposal};
+use super::explanation::{Amount, Proposal};
+use super::input::{HpaInput, MetricObservation, PodUsage};
 use super::types::{MetricIdentifier, MetricSource, MetricSpec, ResourceSource};
 
 /// A metric that worked.
@@ -133,7 +134,7 @@ impl Metric<'_> {
                         format!("failed to get {name} external metric: {e}"),
                     )
                 })?;
-            explain(proposal, &count, &milli(target));
+            explain(proposal, &count, Amount::Milli(target));
             (count, "averageValue")
         } else if let Some(target) = &source.target.value {
             let target = target.milli_value();
@@ -146,7 +147,7 @@ impl Metric<'_> {
                         format!("failed to get external metric {name}: {e}"),
                     )
                 })?;
-            explain(proposal, &count, &milli(target));
+            explain(proposal, &count, Amount::Milli(target));
             (count, "value")
         } else {
             let text = "invalid external metric source: neither a value target nor an average \
@@ -214,7 +215,7 @@ impl Metric<'_> {
                 let count = read()
                     .and_then(|usage| self.context.by_value(self.current, usage, target))
                     .map_err(|e| fault(e.clone(), e))?;
-                explain(proposal, &count, &milli(target));
+                explain(proposal, &count, Amount::Milli(target));
                 (count, "value", format!("{kind} metric {name}"))
             }
             ("AverageValue", _, Some(target)) => {
@@ -227,7 +228,7 @@ impl Metric<'_> {
                             format!("failed to get {name} object metric: {e}"),
                         )
                     })?;
-                explain(proposal, &count, &milli(target));
+                explain(proposal, &count, Amount::Milli(target));
                 (
                     count,
                     "averageValue",
@@ -287,7 +288,7 @@ impl Metric<'_> {
                 error: format!("failed to get pods metric value: {e}"),
                 text: e,
             })?;
-        explain(proposal, &count, &milli(target));
+        explain(proposal, &count, Amount::Milli(target));
         Ok(Evaluated {
             replicas: count.replicas,
             name: format!("pods metric {name}"),
@@ -332,7 +333,7 @@ impl Metric<'_> {
                 .pod_usage(name, container)
                 .and_then(|metrics| self.context.average(self.current, metrics, target, name))
                 .map_err(|e| fault(format!("failed to get {name} usage: {e}")))?;
-            explain(proposal, &count, &milli(target));
+            explain(proposal, &count, Amount::Milli(target));
             (count, format!("{name} resource"))
         } else if let Some(target) = source.target.average_utilization {
             let count = self
@@ -342,7 +343,7 @@ impl Metric<'_> {
                         .utilization(self.current, metrics, target, name, container)
                 })
                 .map_err(|e| fault(format!("failed to get {name} utilization: {e}")))?;
-            explain(proposal, &count, &format!("{target}%"));
+            explain(proposal, &count, Amount::Percent(target));
             let of = if one_container {
                 "container resource"
             } else {
@@ -427,12 +428,12 @@ fn check(selector: Option<&LabelSelector>) -> Result<(), String> {
     selector.map_or(Ok(()), |s| s.to_selector().map(|_| ()).map_err(|e| e.0))
 }
 
-fn explain(proposal: &mut Proposal, count: &Count, target: &str) {
+fn explain(proposal: &mut Proposal, count: &Count, target: Amount) {
     proposal.value = Some(match count.utilization {
-        Some(percent) => format!("{percent}%"),
-        None => milli(count.usage),
+        Some(percent) => Amount::Percent(percent),
+        None => Amount::Milli(count.usage),
     });
-    proposal.target = Some(target.to_owned());
+    proposal.target = Some(target);
     proposal.ratio = count.ratio.is_finite().then_some(count.ratio);
 }
 

@@ -10,6 +10,7 @@
 
 mod calculator;
 mod evaluate;
+mod explanation;
 pub mod golden;
 mod input;
 mod metrics;
@@ -20,6 +21,10 @@ mod types;
 use jiff::Timestamp;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use explanation::{
+    Amount, Direction, Explanation, Omitted, Otherwise, Pods, Proposal, Recommendation, Rule, Step,
+    Tolerance,
+};
 pub use input::*;
 pub use plan::{needs_pods, wants};
 pub use types::*;

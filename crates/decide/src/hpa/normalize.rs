@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::calculator::to_i32;
-use super::input::{HpaConfig, HpaMemory, Recommendation, ScaleEvent};
+use super::explanation::Recommendation;
+use super::input::{HpaConfig, HpaMemory, ScaleEvent};
 use super::types::{Behavior, ScalingPolicy, ScalingRules};
 
 pub(super) const DESIRED_WITHIN_RANGE: &str = "DesiredWithinRange";
