@@ -58,6 +58,10 @@ pub struct Proposal {
     /// The target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Amount>,
+    /// The reading of all replicas together, where it is read so and compared
+    /// per replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Amount>,
     /// Whether value and target are those of one replica.
     #[serde(default)]
     pub per_replica: bool,

@@ -85,6 +85,9 @@ pub struct HpaInput {
     /// One reading for each entry that [`super::wants`] names, keyed by its
     /// place in `spec.metrics`.
     pub metrics: BTreeMap<usize, MetricObservation>,
+    /// When each External or Object reading was taken, where the API says so;
+    /// keyed like `metrics`. Only the explanation shows it.
+    pub sampled: BTreeMap<usize, Timestamp>,
     /// The pods of the namespace, in the API's order. Pods that the scale's
     /// selector does not select may be left out.
     pub pods: Vec<PodObservation>,

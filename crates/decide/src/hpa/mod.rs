@@ -11,16 +11,18 @@
 mod calculator;
 mod evaluate;
 mod explanation;
+mod figures;
 pub mod golden;
 mod input;
 mod metrics;
 mod normalize;
 mod plan;
 mod types;
+mod words;
 
 use jiff::Timestamp;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, Quick, evaluate, quick};
 pub use explanation::{
     Amount, Direction, Explanation, Omitted, Otherwise, Pods, Proposal, Recommendation, Rule, Step,
     Tolerance,

@@ -2,9 +2,8 @@
 
 use api::selector::Selector;
 
-use super::evaluate::TO_ZERO;
 use super::input::*;
-use super::types::{MetricSource, MetricSpec};
+use super::types::{MetricSource, MetricSpec, TO_ZERO};
 
 /// Which way an evaluation goes, before any metric is read.
 pub(super) enum Course {
