@@ -7,3 +7,4 @@ pub mod fit;
 pub mod hpa;
 pub mod nodes;
 pub mod scale;
+pub mod victims;

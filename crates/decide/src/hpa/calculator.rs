@@ -106,57 +106,81 @@ pub(super) fn sum_per_pod(series: &[i64]) -> i64 {
     total
 }
 
+/// A value for the whole against its target; `ready` counts the ready pods,
+/// `None` where there is no pod at all.
+pub(super) fn by_value(
+    tolerances: Tolerances,
+    current: i32,
+    ready: impl FnOnce() -> Option<usize>,
+    usage: i64,
+    target: i64,
+) -> Result<Count, String> {
+    let ratio = usage as f64 / target as f64;
+    let count = |replicas| Count {
+        replicas,
+        usage,
+        utilization: None,
+        ratio,
+    };
+    if current == 0 {
+        return Ok(count(to_i32(ratio.ceil())));
+    }
+    if tolerances.cover(ratio) {
+        return Ok(count(current));
+    }
+    let Some(ready) = ready() else {
+        return Err(format!("unable to calculate ready pods: {NO_PODS}"));
+    };
+    Ok(count(to_i32_capped((ratio * ready as f64).ceil())))
+}
+
+/// A value for the whole against a target per pod.
+pub(super) fn per_pod(
+    tolerances: Tolerances,
+    running: i32,
+    usage: i64,
+    target: i64,
+    external: bool,
+) -> Count {
+    let ratio = usage as f64 / (target as f64 * f64::from(running));
+    let mut replicas = running;
+    if !tolerances.cover(ratio) {
+        let wanted = (usage as f64 / target as f64).ceil();
+        replicas = if external {
+            to_i32_capped(wanted)
+        } else {
+            to_i32(wanted)
+        };
+    }
+    let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
+    let average = match saturated {
+        true => i64::MAX,
+        false => to_i64((usage as f64 / f64::from(running)).ceil()),
+    };
+    Count {
+        replicas,
+        usage: average,
+        utilization: None,
+        ratio,
+    }
+}
+
 impl Context<'_> {
     /// A value for the whole against its target; scales the number of ready
     /// pods.
     pub(super) fn by_value(&self, current: i32, usage: i64, target: i64) -> Result<Count, String> {
-        let ratio = usage as f64 / target as f64;
-        let count = |replicas| Count {
-            replicas,
-            usage,
-            utilization: None,
-            ratio,
+        let ready = || {
+            (!self.pods.is_empty()).then(|| {
+                let ready = self.pods.iter().filter(|p| p.is_running_and_ready());
+                ready.count()
+            })
         };
-        if current == 0 {
-            return Ok(count(to_i32(ratio.ceil())));
-        }
-        if self.tolerances.cover(ratio) {
-            return Ok(count(current));
-        }
-        if self.pods.is_empty() {
-            return Err(format!("unable to calculate ready pods: {NO_PODS}"));
-        }
-        let ready = self
-            .pods
-            .iter()
-            .filter(|p| p.is_running_and_ready())
-            .count();
-        Ok(count(to_i32_capped((ratio * ready as f64).ceil())))
+        by_value(self.tolerances, current, ready, usage, target)
     }
 
     /// A value for the whole against a target per pod.
     pub(super) fn per_pod(&self, running: i32, usage: i64, target: i64, external: bool) -> Count {
-        let ratio = usage as f64 / (target as f64 * f64::from(running));
-        let mut replicas = running;
-        if !self.tolerances.cover(ratio) {
-            let wanted = (usage as f64 / target as f64).ceil();
-            replicas = if external {
-                to_i32_capped(wanted)
-            } else {
-                to_i32(wanted)
-            };
-        }
-        let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
-        let average = match saturated {
-            true => i64::MAX,
-            false => to_i64((usage as f64 / f64::from(running)).ceil()),
-        };
-        Count {
-            replicas,
-            usage: average,
-            utilization: None,
-            ratio,
-        }
+        per_pod(self.tolerances, running, usage, target, external)
     }
 
     /// Readings of pods against an average value.

@@ -11,7 +11,7 @@ use super::input::*;
 use super::metrics::{Metric, failed_status};
 use super::normalize::{self, DESIRED_WITHIN_RANGE, Limited, Rules};
 use super::plan::{Course, course, scaled_to_zero};
-use super::types::HpaStatus;
+use super::types::{HpaSpec, HpaStatus};
 
 const ABLE: &str = "AbleToScale";
 const ACTIVE: &str = "ScalingActive";
@@ -103,6 +103,38 @@ struct Next {
     reason: String,
     metrics: Value,
     error: Option<String>,
+}
+
+/// How far a ratio may be from 1, by the spec or else by the settings.
+pub(super) fn tolerances(spec: &HpaSpec, config: &HpaConfig) -> Tolerances {
+    let behavior = spec
+        .behavior
+        .as_ref()
+        .filter(|_| config.configurable_tolerance);
+    let of = |rules: Option<&super::types::ScalingRules>| {
+        rules
+            .and_then(|r| r.tolerance.as_ref())
+            .map_or(config.tolerance, |t| t.as_f64())
+    };
+    Tolerances {
+        up: of(behavior.and_then(|b| b.scale_up.as_ref())),
+        down: of(behavior.and_then(|b| b.scale_down.as_ref())),
+    }
+}
+
+/// Whether a further proposal replaces the best one so far.
+pub(super) fn takes_over(best: i32, proposal: i32) -> bool {
+    best == 0 || proposal > best
+}
+
+/// Whether a target that sleeps at zero is woken to its minimum first.
+pub(super) fn wakes_to_min(current: i32, asleep: bool, min: i32, desired: i32) -> bool {
+    current == 0 && asleep && min != 0 && desired < min
+}
+
+/// Whether a written scale puts the target to sleep.
+pub(super) fn falls_asleep(from: i32, to: i32, min: i32, external: bool) -> bool {
+    from > 0 && to == 0 && min == 0 && external
 }
 
 /// What all metrics together ask for.
@@ -230,7 +262,7 @@ impl Work {
                 } else if desired < current {
                     next.reason = "All metrics below target".to_owned();
                 }
-                if current == 0 && asleep && min != 0 && desired < min {
+                if wakes_to_min(current, asleep, min, desired) {
                     desired = min;
                     if next.reason.is_empty() {
                         next.reason =
@@ -333,25 +365,6 @@ impl Work {
         Err(text)
     }
 
-    fn tolerances(&self) -> Tolerances {
-        let config = &self.input.config;
-        let behavior = self
-            .input
-            .spec
-            .behavior
-            .as_ref()
-            .filter(|_| config.configurable_tolerance);
-        let of = |rules: Option<&super::types::ScalingRules>| {
-            rules
-                .and_then(|r| r.tolerance.as_ref())
-                .map_or(config.tolerance, |t| t.as_f64())
-        };
-        Tolerances {
-            up: of(behavior.and_then(|b| b.scale_up.as_ref())),
-            down: of(behavior.and_then(|b| b.scale_down.as_ref())),
-        }
-    }
-
     /// Evaluates every metric; an error means that nothing may be scaled.
     fn ask_metrics(
         &mut self,
@@ -364,7 +377,7 @@ impl Work {
             pods: &pods,
             config: &input.config,
             now: self.now,
-            tolerances: self.tolerances(),
+            tolerances: tolerances(&self.input.spec, &self.input.config),
         };
         let total = input.spec.metrics.len();
         let mut entries = Vec::with_capacity(total);
@@ -388,7 +401,7 @@ impl Work {
             match metric.evaluate(&mut proposal) {
                 Ok(evaluated) => {
                     entries.push(evaluated.status);
-                    if asked.replicas == 0 || evaluated.replicas > asked.replicas {
+                    if takes_over(asked.replicas, evaluated.replicas) {
                         asked.replicas = evaluated.replicas;
                         asked.name = evaluated.name;
                     }
@@ -430,20 +443,11 @@ impl Work {
         let (min, max) = (self.input.spec.min(), self.input.spec.max_replicas);
         let config = self.input.config.clone();
         let behavior = self.input.spec.behavior.clone();
-        let (stable, limited): (Limited, Limited) = match &behavior {
-            None => {
-                let stable = normalize::stabilize(&config, &mut self.memory, desired, self.now);
-                let limited = normalize::limit(current, stable.replicas, min, max);
-                (stable, limited)
-            }
-            Some(behavior) => {
-                let rules = Rules::of(behavior, &config);
-                let stable = rules.stabilize(&mut self.memory, current, desired, self.now);
-                let limited =
-                    rules.limit(&self.memory, (min, max), current, stable.replicas, self.now);
-                (stable, limited)
-            }
-        };
+        let rules = behavior.as_ref().map(|b| Rules::of(b, &config));
+        let memory = &mut self.memory;
+        let at = (current, desired);
+        let (stable, limited): (Limited, Limited) =
+            normalize::settle(rules.as_ref(), &config, memory, (min, max), at, self.now);
         self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
         if stable.replicas != desired {
             let text = normalize::message(stable.reason);
@@ -526,7 +530,7 @@ impl Work {
         self.forget_zero_without_gate();
         if self.input.config.scale_to_zero {
             let spec = &self.input.spec;
-            let asleep = from > 0 && to == 0 && spec.min() == 0 && spec.has_object_or_external();
+            let asleep = falls_asleep(from, to, spec.min(), spec.has_object_or_external());
             if asleep {
                 let message = "the HPA controller scaled the workload to zero";
                 self.set(TO_ZERO, true, "ScaledToZero", message);

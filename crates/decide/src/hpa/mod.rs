@@ -9,18 +9,22 @@
 //! write cannot fail.
 
 mod calculator;
+mod direct;
 mod evaluate;
 pub mod golden;
 mod input;
 mod metrics;
 mod normalize;
+mod numbers;
 mod plan;
 mod types;
 
 use jiff::Timestamp;
 
+pub use direct::{DirectMemory, direct};
 pub use evaluate::{Evaluation, evaluate};
 pub use input::*;
+pub use numbers::{Goal, Numbers, Outcome, Seen};
 pub use plan::{needs_pods, wants};
 pub use types::*;
 

@@ -104,8 +104,33 @@ pub(super) fn limit(current: i32, desired: i32, min: i32, max: i32) -> Limited {
     }
 }
 
+/// Both stages, by the rules of the spec's behavior or by the built-in ones:
+/// stabilized, then limited. `counts` are the current and the wanted count.
+pub(super) fn settle(
+    rules: Option<&Rules>,
+    config: &HpaConfig,
+    memory: &mut HpaMemory,
+    bounds: (i32, i32),
+    (current, desired): (i32, i32),
+    now: Timestamp,
+) -> (Limited, Limited) {
+    match rules {
+        None => {
+            let stable = stabilize(config, memory, desired, now);
+            let limited = limit(current, stable.replicas, bounds.0, bounds.1);
+            (stable, limited)
+        }
+        Some(rules) => {
+            let stable = rules.stabilize(memory, current, desired, now);
+            let limited = rules.limit(memory, bounds, current, stable.replicas, now);
+            (stable, limited)
+        }
+    }
+}
+
 /// The rules of both directions with everything that the API server would
 /// have filled in.
+#[derive(Clone, Debug)]
 pub(super) struct Rules {
     up: ScalingRules,
     down: ScalingRules,
