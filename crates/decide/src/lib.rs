@@ -8,3 +8,4 @@ pub mod fit;
 pub mod hpa;
 pub mod nodes;
 pub mod scale;
+pub mod victims;

@@ -131,4 +131,46 @@ proptest! {
         let read = HpaStatus::from_json(&decision.status);
         prop_assert_eq!(read.to_json(), decision.status);
     }
+
+    #[test]
+    fn the_numbers_alone_are_those_of_the_whole_evaluation(
+        mut input in input(), gaps in proptest::collection::vec(0..400i64, 6),
+        values in proptest::collection::vec(proptest::option::of(quantity()), 18),
+    ) {
+        let Some(numbers) = Numbers::of(&input.spec, &input.config) else {
+            prop_assert!(input.spec.metrics.is_empty());
+            return Ok(());
+        };
+        let (mut whole, mut alone) = (HpaMemory::default(), HpaMemory::default());
+        let mut asleep = false;
+        let mut now = start();
+        for (round, gap) in gaps.into_iter().enumerate() {
+            let count = input.spec.metrics.len();
+            let read: Vec<_> = (0..count)
+                .map(|n| values[round * 3 + n].as_ref().map(|v| Quantity::parse(v).unwrap()))
+                .collect();
+            input.metrics = read.iter().cloned().enumerate().map(|(at, value)| {
+                let value = value.map(|v| vec![v]).ok_or_else(|| "down".to_owned());
+                (at, MetricObservation::External(value))
+            }).collect();
+            let readings: Vec<_> = read.iter().map(|v| v.as_ref().map(Quantity::milli_value)).collect();
+            let decision = reconcile(&input, &whole, now);
+            let ScaleObservation::Found { spec_replicas, status_replicas, .. } = &mut input.scale
+            else { unreachable!() };
+            let outcome = numbers.evaluate(&mut alone, &Seen {
+                current: *spec_replicas,
+                running: *status_replicas,
+                ready: (!input.pods.is_empty()).then_some(input.pods.len()),
+                asleep,
+                readings: &readings,
+            }, now);
+            prop_assert_eq!(outcome.desired, decision.scale_to.unwrap_or(*spec_replicas));
+            prop_assert_eq!(&alone, &decision.memory);
+            *spec_replicas = outcome.desired.max(0);
+            asleep = outcome.asleep;
+            input.status = HpaStatus::from_json(&decision.status);
+            whole = decision.memory;
+            now += SignedDuration::from_secs(gap);
+        }
+    }
 }

@@ -119,67 +119,90 @@ pub(super) fn sum_per_pod(series: impl Iterator<Item = i64>) -> i64 {
     total
 }
 
+/// A value for the whole against its target; `pods` gives the ready pods and
+/// all of them.
+pub(super) fn by_value(
+    tolerances: Tolerances,
+    current: i32,
+    pods: impl FnOnce() -> (usize, usize),
+    usage: i64,
+    target: i64,
+) -> Result<Count, String> {
+    let ratio = usage as f64 / target as f64;
+    let (ready, all) = pods();
+    let count = |replicas, raw, held| Count {
+        replicas,
+        usage,
+        ratio,
+        raw,
+        held,
+        pods: Some(Pods {
+            ready,
+            unready: all.saturating_sub(ready),
+            ..Pods::default()
+        }),
+        ..Count::default()
+    };
+    if current == 0 {
+        let wanted = to_i32(ratio.ceil());
+        return Ok(count(wanted, wanted, false));
+    }
+    let wanted = to_i32_capped((ratio * ready as f64).ceil());
+    if tolerances.cover(ratio) {
+        return Ok(count(current, wanted, true));
+    }
+    if all == 0 {
+        return Err(format!("unable to calculate ready pods: {NO_PODS}"));
+    }
+    Ok(count(wanted, wanted, false))
+}
+
+/// A value for the whole against a target per pod.
+pub(super) fn per_pod(
+    tolerances: Tolerances,
+    running: i32,
+    usage: i64,
+    target: i64,
+    external: bool,
+) -> Count {
+    let ratio = usage as f64 / (target as f64 * f64::from(running));
+    let wanted = (usage as f64 / target as f64).ceil();
+    let raw = if external {
+        to_i32_capped(wanted)
+    } else {
+        to_i32(wanted)
+    };
+    let held = tolerances.cover(ratio);
+    let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
+    let average = match saturated {
+        true => i64::MAX,
+        false => to_i64((usage as f64 / f64::from(running)).ceil()),
+    };
+    Count {
+        replicas: if held { running } else { raw },
+        usage: average,
+        total: Some(usage),
+        ratio,
+        raw,
+        held,
+        ..Count::default()
+    }
+}
+
 impl Context<'_> {
     /// A value for the whole against its target; scales the number of ready
     /// pods.
     pub(super) fn by_value(&self, current: i32, usage: i64, target: i64) -> Result<Count, String> {
-        let ratio = usage as f64 / target as f64;
-        let ready = self
-            .pods
-            .iter()
-            .filter(|p| p.is_running_and_ready())
-            .count();
-        let count = |replicas, raw, held| Count {
-            replicas,
-            usage,
-            ratio,
-            raw,
-            held,
-            pods: Some(Pods {
-                ready,
-                unready: self.pods.len() - ready,
-                ..Pods::default()
-            }),
-            ..Count::default()
+        let pods = || {
+            let ready = self.pods.iter().filter(|p| p.is_running_and_ready());
+            (ready.count(), self.pods.len())
         };
-        if current == 0 {
-            let wanted = to_i32(ratio.ceil());
-            return Ok(count(wanted, wanted, false));
-        }
-        let wanted = to_i32_capped((ratio * ready as f64).ceil());
-        if self.tolerances.cover(ratio) {
-            return Ok(count(current, wanted, true));
-        }
-        if self.pods.is_empty() {
-            return Err(format!("unable to calculate ready pods: {NO_PODS}"));
-        }
-        Ok(count(wanted, wanted, false))
+        by_value(self.tolerances, current, pods, usage, target)
     }
 
     /// A value for the whole against a target per pod.
     pub(super) fn per_pod(&self, running: i32, usage: i64, target: i64, external: bool) -> Count {
-        let ratio = usage as f64 / (target as f64 * f64::from(running));
-        let wanted = (usage as f64 / target as f64).ceil();
-        let raw = if external {
-            to_i32_capped(wanted)
-        } else {
-            to_i32(wanted)
-        };
-        let held = self.tolerances.cover(ratio);
-        let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
-        let average = match saturated {
-            true => i64::MAX,
-            false => to_i64((usage as f64 / f64::from(running)).ceil()),
-        };
-        Count {
-            replicas: if held { running } else { raw },
-            usage: average,
-            total: Some(usage),
-            ratio,
-            raw,
-            held,
-            ..Count::default()
-        }
+        per_pod(self.tolerances, running, usage, target, external)
     }
 
     /// Readings of pods against an average value.

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::explanation::{Explanation, Rule, Step};
-use super::figures::{Arithmetic, Figures, Measured, Way, seed};
+use super::figures::{Arithmetic, Figures, Measured, Way, falls_asleep, rules, seed};
 use super::input::*;
-use super::normalize::{self, Rules};
+use super::normalize;
 use super::types::{HpaStatus, TO_ZERO};
 use super::words;
 
@@ -69,71 +69,10 @@ pub fn evaluate<'a>(input: &'a HpaInput, memory: &HpaMemory, now: Timestamp) -> 
     evaluation
 }
 
-/// What [`quick`] decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quick {
-    /// The replica count to write to the target's scale; `None` = no write.
-    pub scale_to: Option<i32>,
-    /// What the condition ScaledToZero becomes if the write succeeds, where
-    /// there is one: [`HpaStatus::set_scaled_to_zero`] sets it. Only a rule
-    /// with a lower bound of zero ever reads it.
-    pub asleep: Option<bool>,
-}
-
-/// The replica count alone, for those who evaluate millions of times and need
-/// no conditions, events or reasons: the same arithmetic as [`evaluate`], with
-/// a scale write that succeeds. `memory` is brought up to date.
-pub fn quick(input: &HpaInput, memory: &mut HpaMemory, now: Timestamp) -> Quick {
-    let nothing = Quick {
-        scale_to: None,
-        asleep: None,
-    };
-    let ScaleObservation::Found {
-        spec_replicas,
-        status_replicas,
-        selector,
-    } = &input.scale
-    else {
-        return nothing;
-    };
-    if group_versions(input) > 1 {
-        return nothing;
-    }
-    seed(memory, *spec_replicas, now);
-    let mut arithmetic = Arithmetic::new(input, (*spec_replicas, *status_replicas), now);
-    let figures = arithmetic.run(selector, memory);
-    arithmetic.remember(&figures, memory);
-    let (from, to) = (figures.current, figures.desired);
-    if from == to {
-        return nothing;
-    }
-    record_step(input, memory, (from, to), now);
-    Quick {
-        scale_to: Some(to),
-        asleep: input
-            .config
-            .scale_to_zero
-            .then(|| falls_asleep(input, from, to)),
-    }
-}
-
 /// Slashes in the target's group and version.
 fn group_versions(input: &HpaInput) -> usize {
     let version = &input.spec.scale_target_ref.api_version;
     version.matches('/').count()
-}
-
-/// Remembers a step that was made, where rate limits look at it.
-fn record_step(input: &HpaInput, memory: &mut HpaMemory, (from, to): (i32, i32), now: Timestamp) {
-    if let Some(behavior) = &input.spec.behavior {
-        Rules::of(behavior, &input.config).record(memory, from, to, now);
-    }
-}
-
-/// Whether a step is one to zero that metrics may undo.
-fn falls_asleep(input: &HpaInput, from: i32, to: i32) -> bool {
-    let spec = &input.spec;
-    from > 0 && to == 0 && spec.min() == 0 && spec.has_object_or_external()
 }
 
 impl Evaluation<'_> {
@@ -171,7 +110,7 @@ impl Evaluation<'_> {
                 return Err(work.give_up(current, &Value::Null, bad.text.clone()));
             }
             Way::Metrics(measured) => {
-                let done = work.metrics(&figures, measured, &mut self.metrics);
+                let done = work.metrics(&arithmetic, &figures, measured, &mut self.metrics);
                 let (reason, error) =
                     done.map_err(|error| work.give_up(current, &self.metrics, error))?;
                 self.reason = reason;
@@ -279,6 +218,7 @@ impl<'a> Work<'a> {
     /// the reason of a change and the error of a metric that was done without.
     fn metrics(
         &mut self,
+        arithmetic: &Arithmetic<'_>,
         figures: &Figures,
         measured: &Measured,
         statuses: &mut Value,
@@ -343,21 +283,20 @@ impl<'a> Work<'a> {
                 reason = "Current number of replicas below Spec.MinReplicas".to_owned();
             }
         }
-        self.normalized(measured);
+        self.normalized(arithmetic, measured);
         Ok((reason, error))
     }
 
-    fn normalized(&mut self, measured: &Measured) {
+    fn normalized(&mut self, arithmetic: &Arithmetic<'_>, measured: &Measured) {
         let Some(normal) = measured.normal else {
             return;
         };
         let (stable, limited) = (normal.stable, normal.limited);
         self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
         if stable.replicas != measured.woken {
-            let change = (measured.woken, stable.replicas);
-            let rules = (&self.input.spec, &self.input.config);
-            let rule = normalize::stabilization(rules, &self.memory, change, self.now);
-            self.step(rule, change.0, change.1);
+            let (from, to) = (measured.woken, stable.replicas);
+            let rule = arithmetic.stabilization(&self.memory, from, to);
+            self.step(rule, from, to);
         }
         let changed = limited.replicas != stable.replicas;
         self.set(
@@ -428,10 +367,13 @@ impl Work<'_> {
             reason: "SuccessfulRescale".to_owned(),
             message: format!("New size: {to}; reason: {reason}"),
         });
-        record_step(self.input, &mut self.memory, (from, to), self.now);
+        if let Some(rules) = rules(self.input) {
+            rules.record(&mut self.memory, from, to, self.now);
+        }
         self.forget_zero_without_gate();
         if self.input.config.scale_to_zero {
-            let asleep = falls_asleep(self.input, from, to);
+            let spec = &self.input.spec;
+            let asleep = falls_asleep(from, to, spec.min(), spec.has_object_or_external());
             self.status.set_scaled_to_zero(asleep, self.now);
         }
     }

@@ -6,17 +6,16 @@ use api::selector::Selector;
 use jiff::Timestamp;
 
 use super::calculator::{Context, Tolerances};
-use super::explanation::{Omitted, Otherwise, Recommendation};
+use super::explanation::{Omitted, Otherwise, Recommendation, Rule};
 use super::input::*;
 use super::metrics::{Fault, Metric, Reading};
-use super::normalize::{self, Normal};
+use super::normalize::{self, Normal, Rules};
 use super::plan::{Course, course, scaled_to_zero};
-use super::types::ScalingRules;
+use super::types::{HpaSpec, ScalingRules};
 
 /// What an evaluation comes to in numbers.
 pub(super) struct Figures {
     pub(super) current: i32,
-    pub(super) running: i32,
     pub(super) desired: i32,
     pub(super) way: Way,
 }
@@ -79,6 +78,7 @@ pub(super) struct Arithmetic<'a> {
     input: &'a HpaInput,
     current: i32,
     running: i32,
+    rules: Option<Rules>,
     pods: Vec<&'a PodObservation>,
     now: Timestamp,
 }
@@ -94,6 +94,7 @@ impl<'a> Arithmetic<'a> {
             input,
             current,
             running,
+            rules: rules(input),
             pods: Vec::new(),
             now,
         }
@@ -103,7 +104,6 @@ impl<'a> Arithmetic<'a> {
     pub(super) fn run(&mut self, selector: &str, memory: &HpaMemory) -> Figures {
         let mut figures = Figures {
             current: self.current,
-            running: self.running,
             desired: self.current,
             way: Way::Paused,
         };
@@ -117,7 +117,8 @@ impl<'a> Arithmetic<'a> {
                 Err(bad) => figures.way = Way::BadSelector(bad),
                 Ok(pods) => {
                     self.pods = pods;
-                    let mut measured = self.measure(tolerances(self.input));
+                    let mut measured =
+                        self.measure(tolerances(&self.input.spec, &self.input.config));
                     let all_failed = measured.failed >= measured.outcomes.len();
                     let fewer = measured.asked < self.current;
                     if measured.failed == 0 || !(all_failed || fewer) {
@@ -137,8 +138,8 @@ impl<'a> Arithmetic<'a> {
         if let Way::Metrics(measured) = &figures.way
             && measured.normal.is_some()
         {
-            let rules = (&self.input.spec, &self.input.config);
-            normalize::remember(rules, memory, measured.woken, self.now);
+            let (rules, config) = (self.rules.as_ref(), &self.input.config);
+            normalize::remember(rules, config, memory, measured.woken, self.now);
         }
     }
 
@@ -173,7 +174,7 @@ impl<'a> Arithmetic<'a> {
             match &outcome {
                 Ok(reading) => {
                     let replicas = reading.count.replicas;
-                    if measured.asked == 0 || replicas > measured.asked {
+                    if takes_over(measured.asked, replicas) {
                         measured.asked = replicas;
                         measured.winner = Some(at);
                     }
@@ -188,14 +189,30 @@ impl<'a> Arithmetic<'a> {
 
     /// From zero, no fewer than the lower bound.
     fn woken(&self, asked: i32) -> i32 {
-        let min = self.input.spec.min();
-        let wakes = self.current == 0 && min != 0 && asked < min && scaled_to_zero(self.input);
-        if wakes { min } else { asked }
+        let (min, asleep) = (self.input.spec.min(), scaled_to_zero(self.input));
+        match wakes_to_min(self.current, asleep, min, asked) {
+            true => min,
+            false => asked,
+        }
     }
 
     fn normalize(&self, memory: &HpaMemory, asked: i32, omit: Option<Omitted>) -> Normal {
-        let rules = (&self.input.spec, &self.input.config);
-        normalize::normalize(rules, memory, self.current, asked, self.now, omit)
+        let spec = &self.input.spec;
+        normalize::settle(
+            self.rules.as_ref(),
+            &self.input.config,
+            memory,
+            (spec.min(), spec.max_replicas),
+            (self.current, asked),
+            self.now,
+            omit,
+        )
+    }
+
+    /// The rule that stabilized `asked`.
+    pub(super) fn stabilization(&self, memory: &HpaMemory, asked: i32, stable: i32) -> Rule {
+        let (rules, config) = (self.rules.as_ref(), &self.input.config);
+        normalize::stabilization(rules, config, memory, (asked, stable), self.now)
     }
 
     /// What would come out without each of the rules that made a difference,
@@ -310,10 +327,15 @@ fn selected_pods<'a>(
     })
 }
 
-fn tolerances(input: &HpaInput) -> Tolerances {
-    let config = &input.config;
-    let behavior = input
-        .spec
+/// The spec's behavior, with everything filled in.
+pub(super) fn rules(input: &HpaInput) -> Option<Rules> {
+    let behavior = input.spec.behavior.as_ref();
+    behavior.map(|b| Rules::of(b, &input.config))
+}
+
+/// How far a ratio may be from 1, by the spec or else by the settings.
+pub(super) fn tolerances(spec: &HpaSpec, config: &HpaConfig) -> Tolerances {
+    let behavior = spec
         .behavior
         .as_ref()
         .filter(|_| config.configurable_tolerance);
@@ -326,4 +348,19 @@ fn tolerances(input: &HpaInput) -> Tolerances {
         up: of(behavior.and_then(|b| b.scale_up.as_ref())),
         down: of(behavior.and_then(|b| b.scale_down.as_ref())),
     }
+}
+
+/// Whether a further proposal replaces the best one so far.
+pub(super) fn takes_over(best: i32, proposal: i32) -> bool {
+    best == 0 || proposal > best
+}
+
+/// Whether a target that sleeps at zero is woken to its minimum first.
+pub(super) fn wakes_to_min(current: i32, asleep: bool, min: i32, desired: i32) -> bool {
+    current == 0 && asleep && min != 0 && desired < min
+}
+
+/// Whether a written scale puts the target to sleep, to be woken by metrics.
+pub(super) fn falls_asleep(from: i32, to: i32, min: i32, external: bool) -> bool {
+    from > 0 && to == 0 && min == 0 && external
 }

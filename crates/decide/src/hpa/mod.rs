@@ -9,6 +9,7 @@
 //! write cannot fail.
 
 mod calculator;
+mod direct;
 mod evaluate;
 mod explanation;
 mod figures;
@@ -16,18 +17,21 @@ pub mod golden;
 mod input;
 mod metrics;
 mod normalize;
+mod numbers;
 mod plan;
 mod types;
 mod words;
 
 use jiff::Timestamp;
 
-pub use evaluate::{Evaluation, Quick, evaluate, quick};
+pub use direct::{DirectMemory, direct};
+pub use evaluate::{Evaluation, evaluate};
 pub use explanation::{
     Amount, Direction, Explanation, Omitted, Otherwise, Pods, Proposal, Recommendation, Rule, Step,
     Tolerance,
 };
 pub use input::*;
+pub use numbers::{Goal, Numbers, Outcome, Seen};
 pub use plan::{needs_pods, wants};
 pub use types::*;
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::calculator::to_i32;
 use super::explanation::{Direction, Omitted, Recommendation, Rule};
 use super::input::{HpaConfig, HpaMemory, ScaleEvent};
-use super::types::{Behavior, HpaSpec, ScalingPolicy, ScalingRules};
+use super::types::{Behavior, ScalingPolicy, ScalingRules};
 
 pub(super) const DESIRED_WITHIN_RANGE: &str = "DesiredWithinRange";
 
@@ -99,37 +99,35 @@ pub(super) struct Normal {
     pub(super) limited: Limited,
 }
 
-/// Stabilizes and limits a count; `memory` is read, not written.
-pub(super) fn normalize(
-    (spec, config): (&HpaSpec, &HpaConfig),
+/// Stabilizes and limits a count, by the rules of the spec's behavior or by
+/// the built-in ones; `memory` is read, not written.
+pub(super) fn settle(
+    rules: Option<&Rules>,
+    config: &HpaConfig,
     memory: &HpaMemory,
-    current: i32,
-    desired: i32,
+    (min, max): (i32, i32),
+    (current, desired): (i32, i32),
     now: Timestamp,
     omit: Option<Omitted>,
 ) -> Normal {
     let without = |rule| omit == Some(rule);
-    let min = match without(Omitted::Minimum) {
-        true => 0,
-        false => spec.min(),
+    let min = if without(Omitted::Minimum) { 0 } else { min };
+    let max = if without(Omitted::Maximum) {
+        i32::MAX
+    } else {
+        max
     };
-    let max = match without(Omitted::Maximum) {
-        true => i32::MAX,
-        false => spec.max_replicas,
-    };
-    let rules = spec.behavior.as_ref().map(|b| Rules::of(b, config));
-    let free = Limited {
-        replicas: desired,
-        reason: "ReadyForNewScale",
-        bind: None,
-    };
-    let stable = match &rules {
-        _ if without(Omitted::Stabilization) => free,
+    let stable = match rules {
+        _ if without(Omitted::Stabilization) => Limited {
+            replicas: desired,
+            reason: "ReadyForNewScale",
+            bind: None,
+        },
         None => stabilize(config, memory, desired, now),
         Some(rules) => rules.stabilize(memory, current, desired, now),
     };
     let rated = !without(Omitted::RateLimit);
-    let limited = match &rules {
+    let limited = match rules {
         None => limit(current, stable.replicas, min, max, rated),
         Some(rules) => {
             let bounds = (min, max);
@@ -146,25 +144,21 @@ pub(super) fn before(now: Timestamp, seconds: i64) -> Timestamp {
 
 /// Remembers a recommendation in the place of an outlived one, if there is one.
 pub(super) fn remember(
-    (spec, config): (&HpaSpec, &HpaConfig),
+    rules: Option<&Rules>,
+    config: &HpaConfig,
     memory: &mut HpaMemory,
     replicas: i32,
     now: Timestamp,
 ) {
     let list = memory.recommendations.get_or_insert_default();
-    let old = match &spec.behavior {
-        None => {
-            let cutoff = before(now, config.downscale_stabilization.as_secs() as i64);
-            list.iter().rposition(|r| r.at < cutoff)
-        }
-        Some(behavior) => {
-            let rules = Rules::of(behavior, config);
-            let cutoff = before(now, rules.up.window.max(rules.down.window));
-            list.iter().rposition(|r| r.at < cutoff)
-        }
+    let window = match rules {
+        None => default_window(config),
+        Some(rules) => rules.up.window.max(rules.down.window),
     };
+    let cutoff = before(now, window);
+    let old = list.iter_mut().rfind(|r| r.at < cutoff);
     let recommendation = Recommendation { replicas, at: now };
-    match old.and_then(|at| list.get_mut(at)) {
+    match old {
         Some(place) => *place = recommendation,
         None => list.push(recommendation),
     }
@@ -173,7 +167,8 @@ pub(super) fn remember(
 /// The stabilization that turned `desired` into `stable`, with the
 /// recommendation that is the last to let go of it.
 pub(super) fn stabilization(
-    (spec, config): (&HpaSpec, &HpaConfig),
+    rules: Option<&Rules>,
+    config: &HpaConfig,
     memory: &HpaMemory,
     (desired, stable): (i32, i32),
     now: Timestamp,
@@ -182,15 +177,10 @@ pub(super) fn stabilization(
         true => Direction::Up,
         false => Direction::Down,
     };
-    let window_seconds = match &spec.behavior {
-        None => config.downscale_stabilization.as_secs() as i64,
-        Some(behavior) => {
-            let rules = Rules::of(behavior, config);
-            match direction {
-                Direction::Up => rules.up.window,
-                Direction::Down => rules.down.window,
-            }
-        }
+    let window_seconds = match (rules, direction) {
+        (None, _) => default_window(config),
+        (Some(rules), Direction::Up) => rules.up.window,
+        (Some(rules), Direction::Down) => rules.down.window,
     };
     let cutoff = before(now, window_seconds);
     let holds = |r: &&Recommendation| {
@@ -199,7 +189,7 @@ pub(super) fn stabilization(
             Direction::Down => r.replicas >= stable,
         };
         // The two forms of the rule differ in whether the window's edge counts.
-        let inside = r.at > cutoff || (r.at == cutoff && spec.behavior.is_none());
+        let inside = r.at > cutoff || (r.at == cutoff && rules.is_none());
         inside && strict
     };
     let list = memory.recommendations.as_deref().unwrap_or_default();
@@ -211,10 +201,14 @@ pub(super) fn stabilization(
     }
 }
 
+fn default_window(config: &HpaConfig) -> i64 {
+    config.downscale_stabilization.as_secs() as i64
+}
+
 /// The highest recommendation of the window (for an HPA without behavior).
 fn stabilize(config: &HpaConfig, memory: &HpaMemory, desired: i32, now: Timestamp) -> Limited {
     let list = memory.recommendations.as_deref().unwrap_or_default();
-    let cutoff = before(now, config.downscale_stabilization.as_secs() as i64);
+    let cutoff = before(now, default_window(config));
     let highest = list
         .iter()
         .filter(|r| r.at >= cutoff)
@@ -274,7 +268,7 @@ fn floor(rate: Option<(i32, Bind)>, min: i32) -> Limited {
 }
 
 /// Bounds and the built-in rate limit (for an HPA without behavior).
-fn limit(current: i32, desired: i32, min: i32, max: i32, rated: bool) -> Limited {
+pub(super) fn limit(current: i32, desired: i32, min: i32, max: i32, rated: bool) -> Limited {
     let rate = to_i32((2.0 * f64::from(current)).max(4.0));
     let cap = cap(rated.then_some((rate, Bind::DefaultRate)), max);
     if desired < min {
@@ -287,7 +281,7 @@ fn limit(current: i32, desired: i32, min: i32, max: i32, rated: bool) -> Limited
 }
 
 /// The unit of a rate limit.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Pods,
     Percent,
@@ -306,7 +300,7 @@ impl Unit {
 }
 
 /// One rate limit.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     unit: Unit,
     value: i32,
@@ -335,55 +329,60 @@ impl Policy {
     }
 }
 
-const UP: &[Policy] = &[
-    Policy::preset(Unit::Pods, 4),
-    Policy::preset(Unit::Percent, 100),
-];
-const DOWN: &[Policy] = &[Policy::preset(Unit::Percent, 100)];
+/// How the limits of one direction go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Select {
+    Disabled,
+    Least,
+    Most,
+}
 
 /// The rules of one direction.
-struct Side<'a> {
-    given: &'a [ScalingPolicy],
-    preset: &'static [Policy],
-    select: Option<&'a str>,
+#[derive(Clone, Debug)]
+struct Side {
+    policies: Vec<Policy>,
+    select: Select,
     window: i64,
 }
 
-impl<'a> Side<'a> {
-    fn of(rules: Option<&'a ScalingRules>, preset: &'static [Policy], window: i64) -> Side<'a> {
+impl Side {
+    fn of(rules: Option<&ScalingRules>, preset: &[Policy], window: i64) -> Side {
+        let given = rules.map(|r| r.policies.as_slice()).unwrap_or_default();
         Side {
-            given: rules.map(|r| r.policies.as_slice()).unwrap_or_default(),
-            preset,
-            select: rules.and_then(|r| r.select_policy.as_deref()),
+            policies: match given.is_empty() {
+                true => preset.to_vec(),
+                false => given.iter().map(Policy::of).collect(),
+            },
+            select: match rules.and_then(|r| r.select_policy.as_deref()) {
+                Some("Disabled") => Select::Disabled,
+                Some("Min") => Select::Least,
+                _ => Select::Most,
+            },
             window: rules
                 .and_then(|r| r.stabilization_window_seconds)
                 .map_or(window, i64::from),
         }
     }
-
-    fn policies(&self) -> impl Iterator<Item = Policy> + '_ {
-        let preset = match self.given.is_empty() {
-            true => self.preset,
-            false => &[],
-        };
-        let given = self.given.iter().map(Policy::of);
-        given.chain(preset.iter().copied())
-    }
 }
 
 /// The rules of both directions with everything that the API server would
 /// have filled in.
-pub(super) struct Rules<'a> {
-    up: Side<'a>,
-    down: Side<'a>,
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    up: Side,
+    down: Side,
 }
 
-impl<'a> Rules<'a> {
-    pub(super) fn of(behavior: &'a Behavior, config: &HpaConfig) -> Rules<'a> {
-        let down_window = config.downscale_stabilization.as_secs() as i64;
+impl Rules {
+    pub(super) fn of(behavior: &Behavior, config: &HpaConfig) -> Rules {
+        let up = [
+            Policy::preset(Unit::Pods, 4),
+            Policy::preset(Unit::Percent, 100),
+        ];
+        let down = [Policy::preset(Unit::Percent, 100)];
         Rules {
-            up: Side::of(behavior.scale_up.as_ref(), UP, 0),
-            down: Side::of(behavior.scale_down.as_ref(), DOWN, down_window),
+            up: Side::of(behavior.scale_up.as_ref(), &up, 0),
+            down: Side::of(behavior.scale_down.as_ref(), &down, default_window(config)),
         }
     }
 
@@ -450,14 +449,14 @@ impl<'a> Rules<'a> {
     fn up_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> (i32, Bind) {
         let direction = Direction::Up;
         let least = match self.up.select {
-            Some("Disabled") => return (current, Bind::Disabled(direction)),
-            Some("Min") => true,
-            _ => false,
+            Select::Disabled => return (current, Bind::Disabled(direction)),
+            Select::Least => true,
+            Select::Most => false,
         };
         let mut proposed = 0;
         let mut best = if least { i32::MAX } else { i32::MIN };
         let mut bind = Bind::DefaultRate;
-        for policy in self.up.policies() {
+        for policy in self.up.policies.iter().copied() {
             let start = start_of_period(memory, policy, current, now);
             match policy.unit {
                 Unit::Pods => proposed = start.wrapping_add(policy.value),
@@ -483,14 +482,14 @@ impl<'a> Rules<'a> {
         let direction = Direction::Down;
         // The policy that changes least leaves the most replicas.
         let least = match self.down.select {
-            Some("Disabled") => return (current, Bind::Disabled(direction)),
-            Some("Min") => true,
-            _ => false,
+            Select::Disabled => return (current, Bind::Disabled(direction)),
+            Select::Least => true,
+            Select::Most => false,
         };
         let mut proposed = 0;
         let mut best = if least { i32::MIN } else { i32::MAX };
         let mut bind = Bind::DefaultRate;
-        for policy in self.down.policies() {
+        for policy in self.down.policies.iter().copied() {
             let start = start_of_period(memory, policy, current, now);
             match policy.unit {
                 Unit::Pods => proposed = start.wrapping_sub(policy.value),
@@ -519,7 +518,8 @@ impl<'a> Rules<'a> {
             false => (&self.down, &mut memory.down_events),
         };
         let longest = side
-            .policies()
+            .policies
+            .iter()
             .map(|p| p.period_seconds)
             .max()
             .unwrap_or(0)
