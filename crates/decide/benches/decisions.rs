@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use api::quantity::Quantity;
 use decide::hpa::{
     HpaInput, HpaMemory, HpaSpec, HpaStatus, MetricObservation, Numbers, ScaleObservation, Seen,
-    reconcile,
+    decide, reconcile,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -73,12 +73,20 @@ fn load(round: u32) -> i64 {
 /// other work on the machine only ever adds time.
 const BATCH: u32 = 500;
 
+/// How much a decision says of itself.
+#[derive(Clone, Copy)]
+enum How {
+    Object,
+    Explained,
+    Numbers,
+}
+
 struct Run {
     per_second: f64,
     scaled: u32,
 }
 
-fn run(triggers: usize, window: i64, rounds: u32, full: bool) -> Run {
+fn run(triggers: usize, window: i64, rounds: u32, how: How) -> Run {
     let mut input = input(triggers, window);
     let numbers = Numbers::of(&input.spec, &input.config).unwrap();
     let mut memory = HpaMemory::default();
@@ -93,23 +101,31 @@ fn run(triggers: usize, window: i64, rounds: u32, full: bool) -> Run {
         read(&mut input, load(round), replicas);
         let readings = vec![Some(load(round)); triggers];
         let start = Instant::now();
-        let to = if full {
-            let decision = black_box(reconcile(&input, &memory, now));
-            spent += start.elapsed();
-            memory = decision.memory;
-            input.status = HpaStatus::from_json(&decision.status);
-            decision.scale_to.unwrap_or(replicas)
-        } else {
-            let seen = Seen {
-                current: replicas,
-                running: replicas,
-                ready: Some(1),
-                asleep: false,
-                readings: &readings,
-            };
-            let outcome = black_box(numbers.evaluate(&mut memory, &seen, now));
-            spent += start.elapsed();
-            outcome.desired
+        let to = match how {
+            How::Object => {
+                let decision = black_box(reconcile(&input, &memory, now));
+                spent += start.elapsed();
+                memory = decision.memory;
+                input.status = HpaStatus::from_json(&decision.status);
+                decision.scale_to.unwrap_or(replicas)
+            }
+            How::Explained => {
+                let explanation = black_box(decide(&input, &mut memory, now));
+                spent += start.elapsed();
+                explanation.desired
+            }
+            How::Numbers => {
+                let seen = Seen {
+                    current: replicas,
+                    running: replicas,
+                    ready: Some(1),
+                    asleep: false,
+                    readings: &readings,
+                };
+                let outcome = black_box(numbers.evaluate(&mut memory, &seen, now));
+                spent += start.elapsed();
+                outcome.desired
+            }
         };
         scaled += u32::from(to != replicas);
         replicas = to;
@@ -122,16 +138,22 @@ fn run(triggers: usize, window: i64, rounds: u32, full: bool) -> Run {
 }
 
 fn main() {
-    println!("decisions a second on one core (load up and down, behavior set)");
-    println!("triggers  window  full       numbers    replica changes");
+    println!("decisions a second on one core (load up and down, behavior set): with the object's");
+    println!("conditions, events and status; with the explanation; with the numbers alone");
+    println!("triggers  window     object  explained    numbers  replica changes");
     for (triggers, window) in [(1, 300), (4, 300), (16, 300), (1, 3600), (1, 14_400)] {
-        let rounds = 20_001;
-        let full = run(triggers, window, rounds, true);
-        let numbers = run(triggers, window, rounds, false);
-        assert_eq!(full.scaled, numbers.scaled, "one arithmetic, two answers");
+        let runs = [How::Object, How::Explained, How::Numbers].map(|how| {
+            let run = run(triggers, window, 20_001, how);
+            (run.per_second, run.scaled)
+        });
+        let [object, explained, numbers] = runs;
+        assert!(
+            object.1 == explained.1 && explained.1 == numbers.1,
+            "one arithmetic, several answers"
+        );
         println!(
-            "{triggers:>8}  {window:>5}s  {:>9.0}  {:>9.0}  {}",
-            full.per_second, numbers.per_second, full.scaled
+            "{triggers:>8}  {window:>5}s  {:>9.0}  {:>9.0}  {:>9.0}  {}",
+            object.0, explained.0, numbers.0, object.1
         );
     }
 }

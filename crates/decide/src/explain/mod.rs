@@ -7,6 +7,13 @@
 //! it is kept in order of time by whoever decides: the lab, the operator, a
 //! replay.
 
+mod account;
+mod history;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,6 +21,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{hpa, nodes, scale};
+
+pub use account::{Account, Kind, Missing, Question, account};
+pub use history::{History, Limits};
+pub use text::render;
 
 /// One decision with its time, object and reasons: one line of a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

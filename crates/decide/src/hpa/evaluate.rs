@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::explanation::{Explanation, Rule, Step};
-use super::figures::{Arithmetic, Figures, Measured, Way, falls_asleep, rules, seed};
+use super::explanation::Explanation;
+use super::figures::{Arithmetic, Measured, Way, falls_asleep, rules, seed};
 use super::input::*;
 use super::normalize;
 use super::types::{HpaStatus, TO_ZERO};
@@ -69,6 +69,48 @@ pub fn evaluate<'a>(input: &'a HpaInput, memory: &HpaMemory, now: Timestamp) -> 
     evaluation
 }
 
+/// The decision with its reasons, but without the conditions, events and
+/// status that an API object gets ([`evaluate`]): the same arithmetic, with a
+/// scale write that succeeds. `memory` is brought up to date. For logs of
+/// decisions that are made by the million.
+pub fn decide(input: &HpaInput, memory: &mut HpaMemory, now: Timestamp) -> Explanation {
+    let scale = match &input.scale {
+        ScaleObservation::Found {
+            spec_replicas,
+            status_replicas,
+            selector,
+        } if group_versions(input) <= 1 => Ok((*spec_replicas, *status_replicas, selector)),
+        _ => Err("the target's scale is not known"),
+    };
+    let (current, running, selector) = match scale {
+        Ok(found) => found,
+        Err(why) => {
+            return Explanation {
+                min: input.spec.min(),
+                max: input.spec.max_replicas,
+                error: Some(why.to_owned()),
+                ..Explanation::default()
+            };
+        }
+    };
+    seed(memory, current, now);
+    let mut arithmetic = Arithmetic::new(input, (current, running), now);
+    let figures = arithmetic.run(selector, memory);
+    let mut explanation = words::explanation(input, &arithmetic, &figures, memory);
+    explanation.error = match &figures.way {
+        Way::BadSelector(bad) => Some(bad.text.clone()),
+        Way::Metrics(measured) => measured.fault().map(|_| measured.invalid()),
+        Way::Paused | Way::Bound(_) => None,
+    };
+    arithmetic.remember(&figures, memory);
+    if figures.desired != current
+        && let Some(rules) = arithmetic.rules()
+    {
+        rules.record(memory, current, figures.desired, now);
+    }
+    explanation
+}
+
 /// Slashes in the target's group and version.
 fn group_versions(input: &HpaInput) -> usize {
     let version = &input.spec.scale_target_ref.api_version;
@@ -87,37 +129,32 @@ impl Evaluation<'_> {
             "the HPA controller was able to get the target's current scale",
         );
         seed(&mut work.memory, current, work.now);
-        work.explanation.current = current;
-        work.explanation.running = running;
         let mut arithmetic = Arithmetic::new(input, (current, running), work.now);
         let figures = arithmetic.run(selector, &work.memory);
-        work.explanation.otherwise = arithmetic.otherwise(&figures, &work.memory);
-        let before = figures.desired;
+        work.explanation = words::explanation(input, &arithmetic, &figures, &work.memory);
         match &figures.way {
             Way::Paused => {
                 work.forget_zero_without_gate();
                 let message = "scaling is disabled since the replica count of the target is zero";
                 work.set(ACTIVE, false, "ScalingDisabled", message);
-                work.step(Rule::ScalingDisabled, 0, 0);
             }
-            Way::Bound(reason) => {
-                self.reason = (*reason).to_owned();
-                work.step(Rule::OutsideBounds, current, before);
-            }
+            Way::Bound(_) => {}
             Way::BadSelector(bad) => {
                 work.warn(bad.event, &bad.text);
                 work.set(ACTIVE, false, bad.reason, bad.message.clone());
                 return Err(work.give_up(current, &Value::Null, bad.text.clone()));
             }
             Way::Metrics(measured) => {
-                let done = work.metrics(&arithmetic, &figures, measured, &mut self.metrics);
-                let (reason, error) =
-                    done.map_err(|error| work.give_up(current, &self.metrics, error))?;
-                self.reason = reason;
-                self.error = error;
+                self.metrics = work.metrics(measured);
+                self.error = measured.fault().map(|_| measured.invalid());
+                if measured.normal.is_none() {
+                    let error = measured.invalid();
+                    return Err(work.give_up(current, &self.metrics, error));
+                }
             }
         }
         arithmetic.remember(&figures, &mut work.memory);
+        self.reason = std::mem::take(&mut work.explanation.reason);
         self.scale_to = (figures.desired != current).then_some(figures.desired);
         Ok(())
     }
@@ -135,10 +172,6 @@ impl<'a> Work<'a> {
             reason: reason.to_owned(),
             message: message.to_owned(),
         });
-    }
-
-    fn step(&mut self, rule: Rule, from: i32, to: i32) {
-        self.explanation.steps.push(Step { rule, from, to });
     }
 
     fn reference(&self) -> String {
@@ -214,24 +247,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Conditions, events and status entries of the metrics; what comes back is
-    /// the reason of a change and the error of a metric that was done without.
-    fn metrics(
-        &mut self,
-        arithmetic: &Arithmetic<'_>,
-        figures: &Figures,
-        measured: &Measured,
-        statuses: &mut Value,
-    ) -> Result<(String, Option<String>), String> {
-        let (input, current) = (self.input, figures.current);
+    /// Conditions and events of the metrics; what comes back is their entries
+    /// in the status.
+    fn metrics(&mut self, measured: &Measured) -> Value {
+        let input = self.input;
         let mut entries = Vec::with_capacity(measured.outcomes.len());
-        for (at, (spec, outcome)) in input
-            .spec
-            .metrics
-            .iter()
-            .zip(&measured.outcomes)
-            .enumerate()
-        {
+        for (spec, outcome) in input.spec.metrics.iter().zip(&measured.outcomes) {
             entries.push(match outcome {
                 Ok(reading) => words::status(spec, reading),
                 Err(fault) => {
@@ -239,75 +260,30 @@ impl<'a> Work<'a> {
                     words::failed_status()
                 }
             });
-            let proposal = words::proposal(input, at, outcome, measured.tolerances, self.now);
-            self.explanation.proposals.push(proposal);
         }
-        self.explanation.winner = measured.winner;
-        *statuses = Value::Array(entries);
-        let (failed, of) = (measured.failed, measured.outcomes.len());
-        let mut error = None;
-        if let Some(fault) = measured.fault() {
-            let text = format!(
-                "invalid metrics ({failed} invalid out of {of}), first error is: {}",
-                fault.error
-            );
-            if measured.normal.is_none() {
+        match (&measured.normal, measured.fault()) {
+            (Some(normal), _) => {
+                let name = words::winner(input, measured);
+                let message = format!(
+                    "the HPA was able to successfully calculate a replica count from {name}"
+                );
+                self.set(ACTIVE, true, "ValidMetricFound", message);
+                let (stable, limited) = (normal.stable, normal.limited);
+                self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
+                let changed = limited.replicas != stable.replicas;
+                let message = normalize::message(limited.reason);
+                self.set(LIMITED, changed, limited.reason, message);
+            }
+            (None, Some(fault)) => {
                 let message = format!(
                     "the HPA was unable to compute the replica count: {}",
                     fault.text
                 );
                 self.set(ACTIVE, false, fault.reason, message);
-                let from = if failed < of { measured.asked } else { current };
-                self.step(Rule::MetricsFailed { failed, of }, from, current);
-                return Err(text);
             }
-            error = Some(text);
+            (None, None) => {}
         }
-        let name = measured.winner.and_then(|at| {
-            let reading = measured.outcomes.get(at)?.as_ref().ok()?;
-            Some(words::title(input.spec.metrics.get(at)?, reading))
-        });
-        let name = name.unwrap_or_default();
-        let message =
-            format!("the HPA was able to successfully calculate a replica count from {name}");
-        self.set(ACTIVE, true, "ValidMetricFound", message);
-        let asked = measured.asked.max(0);
-        let mut reason = match asked {
-            _ if asked > current => format!("{name} above target"),
-            _ if asked < current => "All metrics below target".to_owned(),
-            _ => String::new(),
-        };
-        if measured.woken != asked {
-            self.step(Rule::WakeToMinimum, asked, measured.woken);
-            if reason.is_empty() {
-                reason = "Current number of replicas below Spec.MinReplicas".to_owned();
-            }
-        }
-        self.normalized(arithmetic, measured);
-        Ok((reason, error))
-    }
-
-    fn normalized(&mut self, arithmetic: &Arithmetic<'_>, measured: &Measured) {
-        let Some(normal) = measured.normal else {
-            return;
-        };
-        let (stable, limited) = (normal.stable, normal.limited);
-        self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
-        if stable.replicas != measured.woken {
-            let (from, to) = (measured.woken, stable.replicas);
-            let rule = arithmetic.stabilization(&self.memory, from, to);
-            self.step(rule, from, to);
-        }
-        let changed = limited.replicas != stable.replicas;
-        self.set(
-            LIMITED,
-            changed,
-            limited.reason,
-            normalize::message(limited.reason),
-        );
-        if let Some(bind) = limited.bind {
-            self.step(bind.rule(), stable.replicas, limited.replicas);
-        }
+        Value::Array(entries)
     }
 }
 

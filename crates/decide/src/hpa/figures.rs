@@ -16,6 +16,7 @@ use super::types::{HpaSpec, ScalingRules};
 /// What an evaluation comes to in numbers.
 pub(super) struct Figures {
     pub(super) current: i32,
+    pub(super) running: i32,
     pub(super) desired: i32,
     pub(super) way: Way,
 }
@@ -60,6 +61,13 @@ impl Measured {
     pub(super) fn fault(&self) -> Option<&Fault> {
         self.outcomes.iter().find_map(|o| o.as_ref().err())
     }
+
+    /// The error of metrics that failed.
+    pub(super) fn invalid(&self) -> String {
+        let (failed, of) = (self.failed, self.outcomes.len());
+        let first = self.fault().map_or("", |f| f.error.as_str());
+        format!("invalid metrics ({failed} invalid out of {of}), first error is: {first}")
+    }
 }
 
 /// The first evaluation finds the present count as its only recommendation.
@@ -100,10 +108,21 @@ impl<'a> Arithmetic<'a> {
         }
     }
 
+    /// The spec's behavior, with everything filled in.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
+    /// The time of the evaluation.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The numbers; `memory` is seeded.
     pub(super) fn run(&mut self, selector: &str, memory: &HpaMemory) -> Figures {
         let mut figures = Figures {
             current: self.current,
+            running: self.running,
             desired: self.current,
             way: Way::Paused,
         };

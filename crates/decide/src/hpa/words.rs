@@ -1,13 +1,14 @@
-//! The words that go with a metric's number: its name in texts, its entry in
-//! the status, and its part of the explanation.
+//! What is said of the numbers: a metric's name in texts, its entry in the
+//! status, and the explanation of the whole.
 
 use api::quantity::{Format, Quantity};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::calculator::Tolerances;
-use super::explanation::{Amount, Proposal, Tolerance};
-use super::input::{HpaInput, MetricObservation};
+use super::explanation::{Amount, Explanation, Proposal, Rule, Step, Tolerance};
+use super::figures::{Arithmetic, Figures, Measured, Way};
+use super::input::{HpaInput, HpaMemory, MetricObservation};
 use super::metrics::{Fault, Reading, Source};
 use super::types::MetricSpec;
 
@@ -21,7 +22,7 @@ fn milli(value: i64) -> String {
 }
 
 /// The metric as conditions and events name it.
-pub(super) fn title(spec: &MetricSpec, reading: &Reading) -> String {
+fn title(spec: &MetricSpec, reading: &Reading) -> String {
     match Source::of(spec) {
         Source::External(source) => format!("external metric {}", source.metric.with_selector()),
         Source::Object(source) if reading.key == "value" => {
@@ -88,8 +89,90 @@ pub(super) fn status(spec: &MetricSpec, reading: &Reading) -> Value {
     }
 }
 
+/// The metric that asks for the most, as conditions and events name it.
+pub(super) fn winner(input: &HpaInput, measured: &Measured) -> String {
+    let find = |at: usize| {
+        let reading = measured.outcomes.get(at)?.as_ref().ok()?;
+        Some(title(input.spec.metrics.get(at)?, reading))
+    };
+    measured.winner.and_then(find).unwrap_or_default()
+}
+
+/// How the numbers came about; errors are left to the caller. `memory` is as it
+/// was before the recommendation was remembered.
+pub(super) fn explanation(
+    input: &HpaInput,
+    arithmetic: &Arithmetic<'_>,
+    figures: &Figures,
+    memory: &HpaMemory,
+) -> Explanation {
+    let (current, desired) = (figures.current, figures.desired);
+    let mut explanation = Explanation {
+        current,
+        running: figures.running,
+        min: input.spec.min(),
+        max: input.spec.max_replicas,
+        desired,
+        otherwise: arithmetic.otherwise(figures, memory),
+        ..Explanation::default()
+    };
+    let mut step = |rule, from, to| explanation.steps.push(Step { rule, from, to });
+    match &figures.way {
+        Way::Paused => step(Rule::ScalingDisabled, 0, 0),
+        Way::BadSelector(_) => {}
+        Way::Bound(reason) => {
+            step(Rule::OutsideBounds, current, desired);
+            explanation.reason = (*reason).to_owned();
+        }
+        Way::Metrics(measured) => {
+            let asked = measured.asked.max(0);
+            match &measured.normal {
+                None => {
+                    let (failed, of) = (measured.failed, measured.outcomes.len());
+                    let from = if failed < of { asked } else { current };
+                    step(Rule::MetricsFailed { failed, of }, from, current);
+                }
+                Some(normal) => {
+                    let (woken, stable) = (measured.woken, normal.stable.replicas);
+                    if woken != asked {
+                        step(Rule::WakeToMinimum, asked, woken);
+                    }
+                    if stable != woken {
+                        let rule = arithmetic.stabilization(memory, woken, stable);
+                        step(rule, woken, stable);
+                    }
+                    if let Some(bind) = normal.limited.bind {
+                        step(bind.rule(), stable, normal.limited.replicas);
+                    }
+                    // Only a change has a reason to be told.
+                    if desired != current {
+                        explanation.reason = reason(input, measured, current);
+                    }
+                }
+            }
+            explanation.winner = measured.winner;
+            explanation.proposals = (measured.outcomes.iter().enumerate())
+                .map(|(at, o)| proposal(input, at, o, measured.tolerances, arithmetic.now()))
+                .collect();
+        }
+    }
+    explanation
+}
+
+/// Why the number changes, as the event says it.
+fn reason(input: &HpaInput, measured: &Measured, current: i32) -> String {
+    match measured.asked.max(0) {
+        asked if asked > current => format!("{} above target", winner(input, measured)),
+        asked if asked < current => "All metrics below target".to_owned(),
+        asked if asked != measured.woken => {
+            "Current number of replicas below Spec.MinReplicas".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 /// The metric's part of the explanation.
-pub(super) fn proposal(
+fn proposal(
     input: &HpaInput,
     at: usize,
     outcome: &Result<Reading, Fault>,
