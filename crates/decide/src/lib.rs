@@ -3,7 +3,9 @@
 //! Nothing here reads a clock, a random source, the network or a file; time is
 //! a parameter, and iteration order never depends on a hash.
 
+pub mod explain;
 pub mod fit;
 pub mod hpa;
 pub mod nodes;
 pub mod scale;
+pub mod victims;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::explanation::Pods;
 use super::input::{HpaConfig, PodObservation};
 
 /// A float as a 32-bit integer; out of range gives the minimum.
@@ -44,6 +45,9 @@ pub(super) struct Tolerances {
 }
 
 impl Tolerances {
+    /// Any difference counts.
+    pub(super) const NONE: Tolerances = Tolerances { up: 0.0, down: 0.0 };
+
     fn cover(self, ratio: f64) -> bool {
         (1.0 - self.down..=1.0 + self.up).contains(&ratio)
     }
@@ -57,7 +61,16 @@ pub(super) struct Count {
     pub(super) usage: i64,
     /// The reading as a percentage of requests.
     pub(super) utilization: Option<i32>,
+    /// The reading of all replicas together, where it is read so but compared
+    /// per replica.
+    pub(super) total: Option<i64>,
     pub(super) ratio: f64,
+    /// Replicas by the ratio alone, had the tolerance not held.
+    pub(super) raw: i32,
+    /// Whether the tolerance kept the number as it was.
+    pub(super) held: bool,
+    /// The pods that counted.
+    pub(super) pods: Option<Pods>,
 }
 
 /// The reading of one pod.
@@ -81,13 +94,13 @@ const NO_PODS: &str = "no pods returned by selector while calculating replica co
 const NO_METRICS: &str = "did not receive metrics for targeted pods (pods might be unready)";
 
 /// The sum of series against a target for the whole.
-pub(super) fn sum(series: &[i64]) -> i64 {
+pub(super) fn sum(series: impl Iterator<Item = i64>) -> i64 {
     let mut total = 0i64;
     for value in series {
-        match total.checked_add(*value) {
+        match total.checked_add(value) {
             Some(sum) => total = sum,
-            None if *value > 0 => return i64::MAX,
-            None => total = total.wrapping_add(*value),
+            None if value > 0 => return i64::MAX,
+            None => total = total.wrapping_add(value),
         }
     }
     total
@@ -95,10 +108,10 @@ pub(super) fn sum(series: &[i64]) -> i64 {
 
 /// The sum of series against a target per pod: any negative sum on the way
 /// counts as an overflow.
-pub(super) fn sum_per_pod(series: &[i64]) -> i64 {
+pub(super) fn sum_per_pod(series: impl Iterator<Item = i64>) -> i64 {
     let mut total = 0i64;
     for value in series {
-        total = total.wrapping_add(*value);
+        total = total.wrapping_add(value);
         if total < 0 {
             return i64::MAX;
         }
@@ -106,57 +119,90 @@ pub(super) fn sum_per_pod(series: &[i64]) -> i64 {
     total
 }
 
+/// A value for the whole against its target; `pods` gives the ready pods and
+/// all of them.
+pub(super) fn by_value(
+    tolerances: Tolerances,
+    current: i32,
+    pods: impl FnOnce() -> (usize, usize),
+    usage: i64,
+    target: i64,
+) -> Result<Count, String> {
+    let ratio = usage as f64 / target as f64;
+    let (ready, all) = pods();
+    let count = |replicas, raw, held| Count {
+        replicas,
+        usage,
+        ratio,
+        raw,
+        held,
+        pods: Some(Pods {
+            ready,
+            unready: all.saturating_sub(ready),
+            ..Pods::default()
+        }),
+        ..Count::default()
+    };
+    if current == 0 {
+        let wanted = to_i32(ratio.ceil());
+        return Ok(count(wanted, wanted, false));
+    }
+    let wanted = to_i32_capped((ratio * ready as f64).ceil());
+    if tolerances.cover(ratio) {
+        return Ok(count(current, wanted, true));
+    }
+    if all == 0 {
+        return Err(format!("unable to calculate ready pods: {NO_PODS}"));
+    }
+    Ok(count(wanted, wanted, false))
+}
+
+/// A value for the whole against a target per pod.
+pub(super) fn per_pod(
+    tolerances: Tolerances,
+    running: i32,
+    usage: i64,
+    target: i64,
+    external: bool,
+) -> Count {
+    let ratio = usage as f64 / (target as f64 * f64::from(running));
+    let wanted = (usage as f64 / target as f64).ceil();
+    let raw = if external {
+        to_i32_capped(wanted)
+    } else {
+        to_i32(wanted)
+    };
+    let held = tolerances.cover(ratio);
+    let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
+    let average = match saturated {
+        true => i64::MAX,
+        false => to_i64((usage as f64 / f64::from(running)).ceil()),
+    };
+    Count {
+        replicas: if held { running } else { raw },
+        usage: average,
+        total: Some(usage),
+        ratio,
+        raw,
+        held,
+        ..Count::default()
+    }
+}
+
 impl Context<'_> {
     /// A value for the whole against its target; scales the number of ready
     /// pods.
     pub(super) fn by_value(&self, current: i32, usage: i64, target: i64) -> Result<Count, String> {
-        let ratio = usage as f64 / target as f64;
-        let count = |replicas| Count {
-            replicas,
-            usage,
-            utilization: None,
-            ratio,
+        let pods = || {
+            let ready = self.pods.iter().filter(|p| p.is_running_and_ready());
+            (ready.count(), self.pods.len())
         };
-        if current == 0 {
-            return Ok(count(to_i32(ratio.ceil())));
-        }
-        if self.tolerances.cover(ratio) {
-            return Ok(count(current));
-        }
-        if self.pods.is_empty() {
-            return Err(format!("unable to calculate ready pods: {NO_PODS}"));
-        }
-        let ready = self
-            .pods
-            .iter()
-            .filter(|p| p.is_running_and_ready())
-            .count();
-        Ok(count(to_i32_capped((ratio * ready as f64).ceil())))
+        by_value(self.tolerances, current, pods, usage, target)
     }
 
     /// A value for the whole against a target per pod.
     pub(super) fn per_pod(&self, running: i32, usage: i64, target: i64, external: bool) -> Count {
-        let ratio = usage as f64 / (target as f64 * f64::from(running));
-        let mut replicas = running;
-        if !self.tolerances.cover(ratio) {
-            let wanted = (usage as f64 / target as f64).ceil();
-            replicas = if external {
-                to_i32_capped(wanted)
-            } else {
-                to_i32(wanted)
-            };
-        }
-        let saturated = external && usage as f64 >= 9_223_372_036_854_775_808.0;
-        let average = match saturated {
-            true => i64::MAX,
-            false => to_i64((usage as f64 / f64::from(running)).ceil()),
-        };
-        Count {
-            replicas,
-            usage: average,
-            utilization: None,
-            ratio,
-        }
+        per_pod(self.tolerances, running, usage, target, external)
     }
 
     /// Readings of pods against an average value.
@@ -175,17 +221,19 @@ impl Context<'_> {
             (usage as f64 / target as f64, usage)
         };
         let (ratio, usage) = ratio_of(&values);
-        let count = |replicas| Count {
-            replicas,
-            usage,
-            utilization: None,
-            ratio,
-        };
         let rebalance = !groups.unready.is_empty() && ratio > 1.0;
-        if !rebalance && groups.missing.is_empty() {
-            let inside = self.tolerances.cover(ratio);
-            let wanted = to_i32((ratio * groups.ready as f64).ceil());
-            return Ok(count(if inside { current } else { wanted }));
+        let assumed = rebalance || !groups.missing.is_empty();
+        let count = |settled: Settled| Count {
+            replicas: settled.replicas,
+            usage,
+            ratio,
+            raw: settled.raw,
+            held: settled.held,
+            pods: Some(groups.counts(assumed)),
+            ..Count::default()
+        };
+        if !assumed {
+            return Ok(count(self.plain(current, ratio, groups.ready)));
         }
         for pod in &groups.missing {
             values.insert(pod.clone(), if ratio < 1.0 { target } else { 0 });
@@ -227,17 +275,20 @@ impl Context<'_> {
             Ok((ratio, percent, used.wrapping_div(entries)))
         };
         let (ratio, percent, usage) = ratio_of(&values)?;
-        let count = |replicas| Count {
-            replicas,
+        let rebalance = !groups.unready.is_empty() && ratio > 1.0;
+        let assumed = rebalance || !groups.missing.is_empty();
+        let count = |settled: Settled| Count {
+            replicas: settled.replicas,
             usage,
             utilization: Some(percent),
             ratio,
+            raw: settled.raw,
+            held: settled.held,
+            pods: Some(groups.counts(assumed)),
+            ..Count::default()
         };
-        let rebalance = !groups.unready.is_empty() && ratio > 1.0;
-        if !rebalance && groups.missing.is_empty() {
-            let inside = self.tolerances.cover(ratio);
-            let wanted = to_i32((ratio * groups.ready as f64).ceil());
-            return Ok(count(if inside { current } else { wanted }));
+        if !assumed {
+            return Ok(count(self.plain(current, ratio, groups.ready)));
         }
         for pod in &groups.missing {
             if ratio < 1.0 {
@@ -255,16 +306,30 @@ impl Context<'_> {
         Ok(count(self.settle(current, ratio, patched, values.len())))
     }
 
+    /// The count where every pod has a reading.
+    fn plain(&self, current: i32, ratio: f64, ready: usize) -> Settled {
+        let raw = to_i32((ratio * ready as f64).ceil());
+        let held = self.tolerances.cover(ratio);
+        Settled {
+            replicas: if held { current } else { raw },
+            raw,
+            held,
+        }
+    }
+
     /// The count after readings were assumed for some pods: it may not turn
     /// the direction, nor overshoot in the other one.
-    fn settle(&self, current: i32, ratio: f64, patched: f64, pods: usize) -> i32 {
+    fn settle(&self, current: i32, ratio: f64, patched: f64, pods: usize) -> Settled {
         let turned = (ratio < 1.0 && patched > 1.0) || (ratio > 1.0 && patched < 1.0);
-        if self.tolerances.cover(patched) || turned {
-            return current;
-        }
         let wanted = to_i32((patched * pods as f64).ceil());
         let wrong = (patched < 1.0 && wanted > current) || (patched > 1.0 && wanted < current);
-        if wrong { current } else { wanted }
+        let raw = if turned || wrong { current } else { wanted };
+        let held = self.tolerances.cover(patched);
+        Settled {
+            replicas: if held { current } else { raw },
+            raw,
+            held,
+        }
     }
 
     fn group(
@@ -346,6 +411,14 @@ impl Context<'_> {
     }
 }
 
+/// A count, with and without the tolerance.
+#[derive(Clone, Copy)]
+struct Settled {
+    replicas: i32,
+    raw: i32,
+    held: bool,
+}
+
 #[derive(Debug, Default)]
 struct Groups {
     ready: usize,
@@ -355,6 +428,16 @@ struct Groups {
 }
 
 impl Groups {
+    fn counts(&self, assumed: bool) -> Pods {
+        Pods {
+            ready: self.ready,
+            unready: self.unready.len(),
+            missing: self.missing.len(),
+            ignored: self.ignored.len(),
+            assumed,
+        }
+    }
+
     /// The readings that count.
     fn usable(
         &self,

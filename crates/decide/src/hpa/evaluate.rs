@@ -1,39 +1,35 @@
-//! One evaluation of an HPA from its reading to its decision.
+//! One evaluation of an HPA from its reading to its decision: the numbers of
+//! [`super::figures`] with the conditions, events and status that go with them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use api::selector::Selector;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::calculator::{Context, Tolerances};
+use super::explanation::Explanation;
+use super::figures::{Arithmetic, Measured, Way, falls_asleep, rules, seed};
 use super::input::*;
-use super::metrics::{Metric, failed_status};
-use super::normalize::{self, DESIRED_WITHIN_RANGE, Limited, Rules};
-use super::plan::{Course, course, scaled_to_zero};
-use super::types::HpaStatus;
+use super::normalize;
+use super::types::{HpaStatus, TO_ZERO};
+use super::words;
 
 const ABLE: &str = "AbleToScale";
 const ACTIVE: &str = "ScalingActive";
 const LIMITED: &str = "ScalingLimited";
-pub(super) const TO_ZERO: &str = "ScaledToZero";
 
 /// An evaluation whose scale write, if any, is still to be made.
 #[derive(Clone, Debug)]
-pub struct Evaluation {
+pub struct Evaluation<'a> {
     /// The replica count to write to the target's scale; `None` = no write.
     pub scale_to: Option<i32>,
-    work: Work,
+    work: Work<'a>,
     error: Option<String>,
-    current: i32,
     reason: String,
     metrics: Value,
 }
 
 /// What an evaluation changes as it goes along.
 #[derive(Clone, Debug)]
-struct Work {
-    input: HpaInput,
+struct Work<'a> {
+    input: &'a HpaInput,
     status: HpaStatus,
     memory: HpaMemory,
     events: Vec<HpaEvent>,
@@ -43,26 +39,10 @@ struct Work {
     over: bool,
 }
 
-/// The parts of an input that outlive the reading of pods and metrics.
-fn without_readings(input: &HpaInput) -> HpaInput {
-    HpaInput {
-        namespace: input.namespace.clone(),
-        name: input.name.clone(),
-        generation: input.generation,
-        spec: input.spec.clone(),
-        status: input.status.clone(),
-        scale: input.scale.clone(),
-        metrics: BTreeMap::new(),
-        pods: Vec::new(),
-        others: Vec::new(),
-        config: input.config.clone(),
-    }
-}
-
 /// Evaluates an HPA. Total and pure.
-pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluation {
-    let mut work = Work {
-        input: without_readings(input),
+pub fn evaluate<'a>(input: &'a HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluation<'a> {
+    let work = Work {
+        input,
         status: input.status.clone(),
         memory: memory.clone(),
         events: Vec::new(),
@@ -74,45 +54,113 @@ pub fn evaluate(input: &HpaInput, memory: &HpaMemory, now: Timestamp) -> Evaluat
         now,
         over: false,
     };
-    match work.run(input) {
-        Ok(next) => Evaluation {
-            scale_to: (next.desired != next.current).then_some(next.desired),
-            work,
-            error: next.error,
-            current: next.current,
-            reason: next.reason,
-            metrics: next.metrics,
-        },
-        Err(error) => {
-            work.over = true;
-            Evaluation {
-                scale_to: None,
-                current: work.explanation.current,
-                work,
-                error: Some(error),
-                reason: String::new(),
-                metrics: Value::Null,
+    let mut evaluation = Evaluation {
+        scale_to: None,
+        work,
+        error: None,
+        reason: String::new(),
+        metrics: Value::Null,
+    };
+    if let Err(error) = evaluation.run() {
+        evaluation.work.over = true;
+        evaluation.error = Some(error);
+        evaluation.scale_to = None;
+    }
+    evaluation
+}
+
+/// The decision with its reasons, but without the conditions, events and
+/// status that an API object gets ([`evaluate`]): the same arithmetic, with a
+/// scale write that succeeds. `memory` is brought up to date. For logs of
+/// decisions that are made by the million.
+pub fn decide(input: &HpaInput, memory: &mut HpaMemory, now: Timestamp) -> Explanation {
+    let scale = match &input.scale {
+        ScaleObservation::Found {
+            spec_replicas,
+            status_replicas,
+            selector,
+        } if group_versions(input) <= 1 => Ok((*spec_replicas, *status_replicas, selector)),
+        _ => Err("the target's scale is not known"),
+    };
+    let (current, running, selector) = match scale {
+        Ok(found) => found,
+        Err(why) => {
+            return Explanation {
+                min: input.spec.min(),
+                max: input.spec.max_replicas,
+                error: Some(why.to_owned()),
+                ..Explanation::default()
+            };
+        }
+    };
+    seed(memory, current, now);
+    let mut arithmetic = Arithmetic::new(input, (current, running), now);
+    let figures = arithmetic.run(selector, memory);
+    let mut explanation = words::explanation(input, &arithmetic, &figures, memory);
+    explanation.error = match &figures.way {
+        Way::BadSelector(bad) => Some(bad.text.clone()),
+        Way::Metrics(measured) => measured.fault().map(|_| measured.invalid()),
+        Way::Paused | Way::Bound(_) => None,
+    };
+    arithmetic.remember(&figures, memory);
+    if figures.desired != current
+        && let Some(rules) = arithmetic.rules()
+    {
+        rules.record(memory, current, figures.desired, now);
+    }
+    explanation
+}
+
+/// Slashes in the target's group and version.
+fn group_versions(input: &HpaInput) -> usize {
+    let version = &input.spec.scale_target_ref.api_version;
+    version.matches('/').count()
+}
+
+impl Evaluation<'_> {
+    fn run(&mut self) -> Result<(), String> {
+        let input = self.work.input;
+        let (current, running, selector) = self.work.scale()?;
+        let work = &mut self.work;
+        work.set(
+            ABLE,
+            true,
+            "SucceededGetScale",
+            "the HPA controller was able to get the target's current scale",
+        );
+        seed(&mut work.memory, current, work.now);
+        let mut arithmetic = Arithmetic::new(input, (current, running), work.now);
+        let figures = arithmetic.run(selector, &work.memory);
+        work.explanation = words::explanation(input, &arithmetic, &figures, &work.memory);
+        match &figures.way {
+            Way::Paused => {
+                work.forget_zero_without_gate();
+                let message = "scaling is disabled since the replica count of the target is zero";
+                work.set(ACTIVE, false, "ScalingDisabled", message);
+            }
+            Way::Bound(_) => {}
+            Way::BadSelector(bad) => {
+                work.warn(bad.event, &bad.text);
+                work.set(ACTIVE, false, bad.reason, bad.message.clone());
+                return Err(work.give_up(current, &Value::Null, bad.text.clone()));
+            }
+            Way::Metrics(measured) => {
+                self.metrics = work.metrics(measured);
+                self.error = measured.fault().map(|_| measured.invalid());
+                if measured.normal.is_none() {
+                    let error = measured.invalid();
+                    return Err(work.give_up(current, &self.metrics, error));
+                }
             }
         }
+        arithmetic.remember(&figures, &mut work.memory);
+        self.reason = std::mem::take(&mut work.explanation.reason);
+        self.scale_to = (figures.desired != current).then_some(figures.desired);
+        Ok(())
     }
 }
 
-struct Next {
-    current: i32,
-    desired: i32,
-    reason: String,
-    metrics: Value,
-    error: Option<String>,
-}
-
-/// What all metrics together ask for.
-struct Asked {
-    replicas: i32,
-    name: String,
-    error: Option<String>,
-}
-
-impl Work {
+impl<'a> Work<'a> {
     fn set(&mut self, kind: &str, status: bool, reason: &str, message: impl Into<String>) {
         self.status
             .set_condition(kind, status, reason, message.into(), self.now);
@@ -144,19 +192,19 @@ impl Work {
         error
     }
 
-    fn scale(&mut self) -> Result<(i32, i32, String), String> {
-        let target = self.input.spec.scale_target_ref.clone();
-        if target.api_version.matches('/').count() > 1 {
+    fn scale(&mut self) -> Result<(i32, i32, &'a str), String> {
+        let target = &self.input.spec.scale_target_ref;
+        if group_versions(self.input) > 1 {
             let raw = format!("unexpected GroupVersion string: {}", target.api_version);
             let error = format!("invalid API version in scale target reference: {raw}");
             return Err(self.no_scale(&raw, error));
         }
-        match self.input.scale.clone() {
+        match &self.input.scale {
             ScaleObservation::Found {
                 spec_replicas,
                 status_replicas,
                 selector,
-            } => Ok((spec_replicas, status_replicas, selector)),
+            } => Ok((*spec_replicas, *status_replicas, selector)),
             ScaleObservation::UnknownKind => {
                 let group = target
                     .api_version
@@ -175,75 +223,12 @@ impl Work {
                     "failed to query scale subresource for {}: {raw}",
                     self.reference()
                 );
-                Err(self.no_scale(&raw, error))
+                Err(self.no_scale(raw, error))
             }
         }
     }
 
-    fn run(&mut self, input: &HpaInput) -> Result<Next, String> {
-        let (current, running, selector) = self.scale()?;
-        self.set(
-            ABLE,
-            true,
-            "SucceededGetScale",
-            "the HPA controller was able to get the target's current scale",
-        );
-        if self.memory.recommendations.is_none() {
-            let first = Recommendation {
-                replicas: current,
-                at: self.now,
-            };
-            self.memory.recommendations = Some(vec![first]);
-        }
-        let course = course(&self.input, current);
-        let asleep = scaled_to_zero(&self.input);
-        self.explanation.current = current;
-        self.explanation.running = running;
-        let mut next = Next {
-            current,
-            desired: current,
-            reason: String::new(),
-            metrics: Value::Null,
-            error: None,
-        };
-        match course {
-            Course::Paused => {
-                self.forget_zero_without_gate();
-                let message = "scaling is disabled since the replica count of the target is zero";
-                self.set(ACTIVE, false, "ScalingDisabled", message);
-                self.step("ScalingDisabled", 0, 0, message);
-            }
-            Course::Bound(bound, reason) => {
-                next.desired = bound;
-                next.reason = reason.to_owned();
-                self.step("Bounds", current, bound, reason);
-            }
-            Course::Metrics => {
-                let asked =
-                    self.ask_metrics(input, (current, running, &selector), &mut next.metrics);
-                let asked = asked.map_err(|error| self.give_up(current, &next.metrics, error))?;
-                next.error = asked.error;
-                let min = self.input.spec.min();
-                let mut desired = asked.replicas.max(0);
-                if desired > current {
-                    next.reason = format!("{} above target", asked.name);
-                } else if desired < current {
-                    next.reason = "All metrics below target".to_owned();
-                }
-                if current == 0 && asleep && min != 0 && desired < min {
-                    desired = min;
-                    if next.reason.is_empty() {
-                        next.reason =
-                            "Current number of replicas below Spec.MinReplicas".to_owned();
-                    }
-                }
-                next.desired = self.normalize(current, desired);
-            }
-        }
-        Ok(next)
-    }
-
-    /// Total failure of the metrics: nothing is scaled.
+    /// Nothing can be said of the metrics: nothing is scaled.
     fn give_up(&mut self, current: i32, metrics: &Value, error: String) -> String {
         self.status.current_replicas = current;
         self.status.current_metrics = metrics.clone();
@@ -262,209 +247,47 @@ impl Work {
         }
     }
 
-    fn step(&mut self, rule: &str, from: i32, to: i32, detail: &str) {
-        let (rule, detail) = (rule.to_owned(), detail.to_owned());
-        self.explanation.steps.push(Step {
-            rule,
-            from,
-            to,
-            detail,
-        });
-    }
-
-    /// The selected pods, if the selector is good and no other HPA has a hand
-    /// on them.
-    fn selected_pods<'a>(
-        &mut self,
-        input: &'a HpaInput,
-        selector: &str,
-    ) -> Result<Vec<&'a PodObservation>, String> {
-        if selector.is_empty() {
-            let text = "selector is required";
-            self.warn("SelectorRequired", text);
-            let message = "the HPA target's scale is missing a selector";
-            self.set(ACTIVE, false, "InvalidSelector", message);
-            return Err(text.to_owned());
-        }
-        let parsed = Selector::parse(selector).map_err(|error| {
-            let text = format!(
-                "couldn't convert selector into a corresponding internal selector object: {error}"
-            );
-            self.warn("InvalidSelector", &text);
-            self.set(ACTIVE, false, "InvalidSelector", text.clone());
-            text
-        })?;
-        let pods: Vec<_> = input
-            .pods
-            .iter()
-            .filter(|p| parsed.matches(&p.labels))
-            .collect();
-        let mut rivals: BTreeSet<&str> = BTreeSet::new();
-        for other in &input.others {
-            let theirs = match other.selector.is_empty() {
-                true => None,
-                false => Selector::parse(&other.selector).ok(),
-            };
-            if theirs.is_some_and(|s| pods.iter().any(|p| s.matches(&p.labels))) {
-                rivals.insert(&other.name);
-            }
-        }
-        if rivals.is_empty() {
-            return Ok(pods);
-        }
-        let newer = self.input.config.version >= KubernetesVersion::V1_37;
-        rivals.insert(&self.input.name);
-        let names: Vec<String> = rivals
-            .iter()
-            .map(|name| format!("{}/{name}", self.input.namespace))
-            .collect();
-        let text = match newer {
-            true => format!(
-                "pods by selector {selector} are controlled by more than one HPA (e.g. [{}])",
-                names[..2].join(" ")
-            ),
-            false => format!(
-                "pods by selector {selector} are controlled by multiple HPAs: [{}]",
-                names.join(" ")
-            ),
-        };
-        self.warn("AmbiguousSelector", &text);
-        self.set(ACTIVE, false, "AmbiguousSelector", text.clone());
-        Err(text)
-    }
-
-    fn tolerances(&self) -> Tolerances {
-        let config = &self.input.config;
-        let behavior = self
-            .input
-            .spec
-            .behavior
-            .as_ref()
-            .filter(|_| config.configurable_tolerance);
-        let of = |rules: Option<&super::types::ScalingRules>| {
-            rules
-                .and_then(|r| r.tolerance.as_ref())
-                .map_or(config.tolerance, |t| t.as_f64())
-        };
-        Tolerances {
-            up: of(behavior.and_then(|b| b.scale_up.as_ref())),
-            down: of(behavior.and_then(|b| b.scale_down.as_ref())),
-        }
-    }
-
-    /// Evaluates every metric; an error means that nothing may be scaled.
-    fn ask_metrics(
-        &mut self,
-        input: &HpaInput,
-        (current, running, selector): (i32, i32, &str),
-        statuses: &mut Value,
-    ) -> Result<Asked, String> {
-        let pods = self.selected_pods(input, selector)?;
-        let context = Context {
-            pods: &pods,
-            config: &input.config,
-            now: self.now,
-            tolerances: self.tolerances(),
-        };
-        let total = input.spec.metrics.len();
-        let mut entries = Vec::with_capacity(total);
-        let mut asked = Asked {
-            replicas: 0,
-            name: String::new(),
-            error: None,
-        };
-        let mut first_fault = None;
-        let mut faults = 0;
-        for (at, spec) in input.spec.metrics.iter().enumerate() {
-            let metric = Metric {
-                input,
-                context,
-                current,
-                running,
-                spec,
-                reading: input.metrics.get(&at),
-            };
-            let mut proposal = Proposal::default();
-            match metric.evaluate(&mut proposal) {
-                Ok(evaluated) => {
-                    entries.push(evaluated.status);
-                    if asked.replicas == 0 || evaluated.replicas > asked.replicas {
-                        asked.replicas = evaluated.replicas;
-                        asked.name = evaluated.name;
-                    }
-                }
+    /// Conditions and events of the metrics; what comes back is their entries
+    /// in the status.
+    fn metrics(&mut self, measured: &Measured) -> Value {
+        let input = self.input;
+        let mut entries = Vec::with_capacity(measured.outcomes.len());
+        for (spec, outcome) in input.spec.metrics.iter().zip(&measured.outcomes) {
+            entries.push(match outcome {
+                Ok(reading) => words::status(spec, reading),
                 Err(fault) => {
-                    entries.push(failed_status());
-                    faults += 1;
                     self.warn(fault.reason, &fault.text);
-                    first_fault.get_or_insert(fault);
+                    words::failed_status()
                 }
-            }
-            self.explanation.proposals.push(proposal);
+            });
         }
-        *statuses = Value::Array(entries);
-        if let Some(fault) = &first_fault {
-            let error = format!(
-                "invalid metrics ({faults} invalid out of {total}), first error is: {}",
-                fault.error
-            );
-            if faults >= total || asked.replicas < current {
+        match (&measured.normal, measured.fault()) {
+            (Some(normal), _) => {
+                let name = words::winner(input, measured);
+                let message = format!(
+                    "the HPA was able to successfully calculate a replica count from {name}"
+                );
+                self.set(ACTIVE, true, "ValidMetricFound", message);
+                let (stable, limited) = (normal.stable, normal.limited);
+                self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
+                let changed = limited.replicas != stable.replicas;
+                let message = normalize::message(limited.reason);
+                self.set(LIMITED, changed, limited.reason, message);
+            }
+            (None, Some(fault)) => {
                 let message = format!(
                     "the HPA was unable to compute the replica count: {}",
                     fault.text
                 );
                 self.set(ACTIVE, false, fault.reason, message);
-                return Err(error);
             }
-            asked.error = Some(error);
+            (None, None) => {}
         }
-        let message = format!(
-            "the HPA was able to successfully calculate a replica count from {}",
-            asked.name
-        );
-        self.set(ACTIVE, true, "ValidMetricFound", message);
-        Ok(asked)
-    }
-
-    fn normalize(&mut self, current: i32, desired: i32) -> i32 {
-        let (min, max) = (self.input.spec.min(), self.input.spec.max_replicas);
-        let config = self.input.config.clone();
-        let behavior = self.input.spec.behavior.clone();
-        let (stable, limited): (Limited, Limited) = match &behavior {
-            None => {
-                let stable = normalize::stabilize(&config, &mut self.memory, desired, self.now);
-                let limited = normalize::limit(current, stable.replicas, min, max);
-                (stable, limited)
-            }
-            Some(behavior) => {
-                let rules = Rules::of(behavior, &config);
-                let stable = rules.stabilize(&mut self.memory, current, desired, self.now);
-                let limited =
-                    rules.limit(&self.memory, (min, max), current, stable.replicas, self.now);
-                (stable, limited)
-            }
-        };
-        self.set(ABLE, true, stable.reason, normalize::message(stable.reason));
-        if stable.replicas != desired {
-            let text = normalize::message(stable.reason);
-            self.step(stable.reason, desired, stable.replicas, text);
-        }
-        let changed = limited.replicas != stable.replicas;
-        self.set(
-            LIMITED,
-            changed,
-            limited.reason,
-            normalize::message(limited.reason),
-        );
-        if limited.reason != DESIRED_WITHIN_RANGE {
-            let text = normalize::message(limited.reason);
-            self.step(limited.reason, stable.replicas, limited.replicas, text);
-        }
-        limited.replicas
+        Value::Array(entries)
     }
 }
 
-impl Evaluation {
+impl Evaluation<'_> {
     /// The decision, given how the scale write went (`None` = there was none
     /// to make).
     pub fn finish(self, write: Option<ScaleWrite>, now: Timestamp) -> HpaDecision {
@@ -472,13 +295,12 @@ impl Evaluation {
             scale_to,
             mut work,
             mut error,
-            current,
             reason,
             metrics,
         } = self;
         work.now = now;
+        let current = work.explanation.current;
         work.explanation.desired = scale_to.unwrap_or(current);
-        work.explanation.reason = reason.clone();
         if !work.over {
             match (scale_to, write) {
                 (None, _) => work.settle(current, current, metrics, false),
@@ -498,6 +320,8 @@ impl Evaluation {
                 }
             }
         }
+        work.explanation.reason = reason;
+        work.explanation.error.clone_from(&error);
         HpaDecision {
             scale_to,
             write_status: !work.status.says_the_same_as(&work.input.status),
@@ -510,7 +334,7 @@ impl Evaluation {
     }
 }
 
-impl Work {
+impl Work<'_> {
     fn rescaled(&mut self, from: i32, to: i32, reason: &str) {
         let message = format!("the HPA controller was able to update the target scale to {to}");
         self.set(ABLE, true, "SucceededRescale", message);
@@ -519,21 +343,14 @@ impl Work {
             reason: "SuccessfulRescale".to_owned(),
             message: format!("New size: {to}; reason: {reason}"),
         });
-        if let Some(behavior) = self.input.spec.behavior.clone() {
-            let rules = Rules::of(&behavior, &self.input.config);
+        if let Some(rules) = rules(self.input) {
             rules.record(&mut self.memory, from, to, self.now);
         }
         self.forget_zero_without_gate();
         if self.input.config.scale_to_zero {
             let spec = &self.input.spec;
-            let asleep = from > 0 && to == 0 && spec.min() == 0 && spec.has_object_or_external();
-            if asleep {
-                let message = "the HPA controller scaled the workload to zero";
-                self.set(TO_ZERO, true, "ScaledToZero", message);
-            } else {
-                let message = "the HPA controller did not scale the workload to zero";
-                self.set(TO_ZERO, false, "NotScaledToZero", message);
-            }
+            let asleep = falls_asleep(from, to, spec.min(), spec.has_object_or_external());
+            self.status.set_scaled_to_zero(asleep, self.now);
         }
     }
 

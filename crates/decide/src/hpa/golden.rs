@@ -299,6 +299,7 @@ pub fn input_of(case: &Value, header: &Value) -> Result<(HpaInput, HpaMemory), s
         pods: pods.observed,
         others: others.into_iter().collect(),
         config,
+        ..HpaInput::default()
     };
     let recommendations = given["recommendations"].as_array().map(|list| {
         list.iter()

@@ -6,9 +6,9 @@ use std::time::Duration;
 use api::quantity::Quantity;
 use api::selector::LabelSelector;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 
+use super::explanation::{Explanation, Recommendation};
 use super::types::{HpaSpec, HpaStatus, ObjectRef};
 
 /// The Kubernetes release whose behaviour is wanted.
@@ -85,6 +85,9 @@ pub struct HpaInput {
     /// One reading for each entry that [`super::wants`] names, keyed by its
     /// place in `spec.metrics`.
     pub metrics: BTreeMap<usize, MetricObservation>,
+    /// When each External or Object reading was taken, where the API says so;
+    /// keyed like `metrics`. Only the explanation shows it.
+    pub sampled: BTreeMap<usize, Timestamp>,
     /// The pods of the namespace, in the API's order. Pods that the scale's
     /// selector does not select may be left out.
     pub pods: Vec<PodObservation>,
@@ -309,15 +312,6 @@ pub struct HpaMemory {
     pub down_events: Vec<ScaleEvent>,
 }
 
-/// An earlier recommendation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recommendation {
-    /// Replicas.
-    pub replicas: i32,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// An earlier step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScaleEvent {
@@ -373,55 +367,4 @@ pub struct HpaDecision {
     pub memory: HpaMemory,
     /// How it came about.
     pub explanation: Explanation,
-}
-
-/// How a decision came about.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Explanation {
-    /// Replicas of the target's spec.
-    pub current: i32,
-    /// Replicas of the target's status.
-    pub running: i32,
-    /// Lower bound.
-    pub min: i32,
-    /// Upper bound.
-    pub max: i32,
-    /// One for each metric that was read.
-    pub proposals: Vec<Proposal>,
-    /// What changed the number after that, in order.
-    pub steps: Vec<Step>,
-    /// The result.
-    pub desired: i32,
-    /// The reason as it stands in the event, where there is one.
-    pub reason: String,
-}
-
-/// What one metric asks for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Proposal {
-    /// The metric as texts name it.
-    pub metric: String,
-    /// The reading, in the unit of the target.
-    pub value: Option<String>,
-    /// The target.
-    pub target: Option<String>,
-    /// Reading over target; between the tolerances nothing is asked for.
-    pub ratio: Option<f64>,
-    /// Replicas asked for.
-    pub replicas: Option<i32>,
-    /// Why there is none.
-    pub error: Option<String>,
-}
-
-/// A rule that was applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// The reason as conditions name it.
-    pub rule: String,
-    /// Before.
-    pub from: i32,
-    /// After.
-    pub to: i32,
-    /// In words.
-    pub detail: String,
 }

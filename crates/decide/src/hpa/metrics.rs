@@ -1,24 +1,26 @@
-//! What each metric asks for, with the texts and status entries that go with
-//! it.
+//! What each metric asks for. Numbers and faults here; the words that go with
+//! a number are in [`super::words`].
 
 use std::collections::BTreeMap;
 
-use api::quantity::{Format, Quantity};
+use api::quantity::Quantity;
 use api::selector::LabelSelector;
-use serde_json::{Value, json};
 
 use super::calculator::{Context, Count, PodMetric, sum, sum_per_pod};
-use super::input::{HpaInput, MetricObservation, PodUsage, Proposal};
+use super::explanation::Amount;
+use super::input::{HpaInput, MetricObservation, PodUsage};
 use super::types::{MetricIdentifier, MetricSource, MetricSpec, ResourceSource};
 
 /// A metric that worked.
-pub(super) struct Evaluated {
-    pub(super) replicas: i32,
-    pub(super) name: String,
-    pub(super) status: Value,
+pub(super) struct Reading {
+    pub(super) count: Count,
+    pub(super) target: Amount,
+    /// The key of the value in the status: `value` or `averageValue`.
+    pub(super) key: &'static str,
 }
 
 /// A metric that did not.
+#[derive(Clone)]
 pub(super) struct Fault {
     /// Reason of condition and event.
     pub(super) reason: &'static str,
@@ -26,15 +28,6 @@ pub(super) struct Fault {
     pub(super) text: String,
     /// The error as the sum over all metrics names it.
     pub(super) error: String,
-}
-
-/// The status entry that stands for a metric that failed.
-pub(super) fn failed_status() -> Value {
-    json!({"type": ""})
-}
-
-fn milli(value: i64) -> String {
-    Quantity::from_milli(value, Format::DecimalSI).to_string()
 }
 
 fn api_error(api: &str, error: &str) -> String {
@@ -51,140 +44,124 @@ pub(super) struct Metric<'a> {
     pub(super) reading: Option<&'a MetricObservation>,
 }
 
+/// The source that an entry's type names.
+pub(super) enum Source<'a> {
+    External(&'a MetricSource),
+    Object(&'a MetricSource),
+    Pods(&'a MetricSource),
+    Resource(&'a ResourceSource),
+    ContainerResource(&'a ResourceSource),
+    Unknown,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn of(spec: &'a MetricSpec) -> Source<'a> {
+        let named = |source: &'a Option<MetricSource>, kind: fn(&'a MetricSource) -> Source<'a>| {
+            source.as_ref().map_or(Source::Unknown, kind)
+        };
+        let resource = |source: &'a Option<ResourceSource>,
+                        kind: fn(&'a ResourceSource) -> Source<'a>| {
+            source.as_ref().map_or(Source::Unknown, kind)
+        };
+        match spec.kind.as_str() {
+            "External" => named(&spec.external, Source::External),
+            "Object" => named(&spec.object, Source::Object),
+            "Pods" => named(&spec.pods, Source::Pods),
+            "Resource" => resource(&spec.resource, Source::Resource),
+            "ContainerResource" => resource(&spec.container_resource, Source::ContainerResource),
+            _ => Source::Unknown,
+        }
+    }
+}
+
 impl Metric<'_> {
-    /// The outcome; the proposal is filled in for the explanation.
-    pub(super) fn evaluate(&self, proposal: &mut Proposal) -> Result<Evaluated, Fault> {
-        let spec = self.spec;
-        let result = match (spec.kind.as_str(), spec) {
-            (
-                "External",
-                MetricSpec {
-                    external: Some(source),
-                    ..
-                },
-            ) => self.external(source, proposal),
-            (
-                "Object",
-                MetricSpec {
-                    object: Some(source),
-                    ..
-                },
-            ) => self.object(source, proposal),
-            (
-                "Pods",
-                MetricSpec {
-                    pods: Some(source), ..
-                },
-            ) => self.pods(source, proposal),
-            (
-                "Resource",
-                MetricSpec {
-                    resource: Some(source),
-                    ..
-                },
-            ) => self.resource(source, false, proposal),
-            (
-                "ContainerResource",
-                MetricSpec {
-                    container_resource: Some(source),
-                    ..
-                },
-            ) => self.resource(source, true, proposal),
-            (kind, _) => {
-                let text = format!("unknown metric source type \"{kind}\"");
+    /// The replicas that this metric asks for.
+    pub(super) fn read(&self) -> Result<Reading, Fault> {
+        match Source::of(self.spec) {
+            Source::External(source) => self.external(source),
+            Source::Object(source) => self.object(source),
+            Source::Pods(source) => self.pods(source),
+            Source::Resource(source) => self.resource(source, false),
+            Source::ContainerResource(source) => self.resource(source, true),
+            Source::Unknown => {
+                let text = format!("unknown metric source type \"{}\"", self.spec.kind);
                 Err(Fault {
                     reason: "InvalidMetricSourceType",
                     error: text.clone(),
                     text,
                 })
             }
-        };
-        match &result {
-            Ok(evaluated) => {
-                proposal.metric = evaluated.name.clone();
-                proposal.replicas = Some(evaluated.replicas);
-            }
-            Err(fault) => {
-                proposal.metric = metric_label(spec);
-                proposal.error = Some(fault.text.clone());
-            }
         }
-        result
     }
 
-    fn external(&self, source: &MetricSource, proposal: &mut Proposal) -> Result<Evaluated, Fault> {
-        let MetricIdentifier { name, selector } = &source.metric;
+    fn external(&self, source: &MetricSource) -> Result<Reading, Fault> {
+        let name = &source.metric.name;
         let fault = |text: String, status_layer: String| Fault {
             reason: "FailedGetExternalMetric",
             error: format!("failed to get {name} external metric value: {status_layer}"),
             text,
         };
-        let (count, key) = if let Some(target) = &source.target.average_value {
+        if let Some(target) = &source.target.average_value {
             let target = target.milli_value();
-            let count = self
-                .external_series(&source.metric)
-                .map(|series| {
-                    self.context
-                        .per_pod(self.running, sum_per_pod(&series), target, true)
-                })
-                .map_err(|e| {
-                    fault(
-                        e.clone(),
-                        format!("failed to get {name} external metric: {e}"),
-                    )
-                })?;
-            explain(proposal, &count, &milli(target));
-            (count, "averageValue")
+            let series = self.external_series(&source.metric).map_err(|e| {
+                fault(
+                    e.clone(),
+                    format!("failed to get {name} external metric: {e}"),
+                )
+            })?;
+            let usage = sum_per_pod(series);
+            Ok(Reading {
+                count: self.context.per_pod(self.running, usage, target, true),
+                target: Amount::Milli(target),
+                key: "averageValue",
+            })
         } else if let Some(target) = &source.target.value {
             let target = target.milli_value();
             let count = self
                 .external_series(&source.metric)
-                .and_then(|series| self.context.by_value(self.current, sum(&series), target))
+                .and_then(|series| self.context.by_value(self.current, sum(series), target))
                 .map_err(|e| {
                     fault(
                         e.clone(),
                         format!("failed to get external metric {name}: {e}"),
                     )
                 })?;
-            explain(proposal, &count, &milli(target));
-            (count, "value")
+            Ok(Reading {
+                count,
+                target: Amount::Milli(target),
+                key: "value",
+            })
         } else {
             let text = "invalid external metric source: neither a value target nor an average \
                         value target was set";
-            return Err(fault(text.to_owned(), text.to_owned()));
-        };
-        let _ = selector;
-        Ok(Evaluated {
-            replicas: count.replicas,
-            name: format!("external metric {}", source.metric.with_selector()),
-            status: json!({"type": "External", "external": {
-                "metric": source.metric, "current": {key: milli(count.usage)}}}),
-        })
+            Err(fault(text.to_owned(), text.to_owned()))
+        }
     }
 
-    fn external_series(&self, metric: &MetricIdentifier) -> Result<Vec<i64>, String> {
+    fn external_series(
+        &self,
+        metric: &MetricIdentifier,
+    ) -> Result<impl Iterator<Item = i64> + '_, String> {
         check(metric.selector.as_ref())?;
-        let read = match self.reading {
-            Some(MetricObservation::External(Ok(items))) if items.is_empty() => {
-                Err("no metrics returned from external metrics API".to_owned())
+        let error = match self.reading {
+            Some(MetricObservation::External(Ok(items))) if !items.is_empty() => {
+                return Ok(items.iter().map(Quantity::milli_value));
             }
-            Some(MetricObservation::External(Ok(items))) => {
-                Ok(items.iter().map(Quantity::milli_value).collect())
+            Some(MetricObservation::External(Ok(_))) => {
+                "no metrics returned from external metrics API".to_owned()
             }
-            Some(MetricObservation::External(Err(error))) => Err(api_error("external", error)),
-            _ => Err(api_error("external", NOT_READ)),
+            Some(MetricObservation::External(Err(error))) => api_error("external", error),
+            _ => api_error("external", NOT_READ),
         };
-        read.map_err(|error| {
-            let namespace = &self.input.namespace;
-            let selector = metric.printed_selector();
-            format!(
-                "unable to get external metric {namespace}/{}/{selector}: {error}",
-                metric.name
-            )
-        })
+        let namespace = &self.input.namespace;
+        let selector = metric.printed_selector();
+        Err(format!(
+            "unable to get external metric {namespace}/{}/{selector}: {error}",
+            metric.name
+        ))
     }
 
-    fn object(&self, source: &MetricSource, proposal: &mut Proposal) -> Result<Evaluated, Fault> {
+    fn object(&self, source: &MetricSource) -> Result<Reading, Fault> {
         let name = &source.metric.name;
         let kind = &source.described_object.kind;
         let fault = |text: String, status_layer: String| Fault {
@@ -207,49 +184,41 @@ impl Metric<'_> {
             ))
         };
         let target = &source.target;
-        let (count, key, title) = match (target.kind.as_str(), &target.value, &target.average_value)
-        {
+        match (target.kind.as_str(), &target.value, &target.average_value) {
             ("Value", Some(target), _) => {
                 let target = target.milli_value();
                 let count = read()
                     .and_then(|usage| self.context.by_value(self.current, usage, target))
                     .map_err(|e| fault(e.clone(), e))?;
-                explain(proposal, &count, &milli(target));
-                (count, "value", format!("{kind} metric {name}"))
+                Ok(Reading {
+                    count,
+                    target: Amount::Milli(target),
+                    key: "value",
+                })
             }
             ("AverageValue", _, Some(target)) => {
                 let target = target.milli_value();
-                let count = read()
-                    .map(|usage| self.context.per_pod(self.running, usage, target, false))
-                    .map_err(|e| {
-                        fault(
-                            e.clone(),
-                            format!("failed to get {name} object metric: {e}"),
-                        )
-                    })?;
-                explain(proposal, &count, &milli(target));
-                (
-                    count,
-                    "averageValue",
-                    format!("external metric {}", source.metric.with_selector()),
-                )
+                let usage = read().map_err(|e| {
+                    fault(
+                        e.clone(),
+                        format!("failed to get {name} object metric: {e}"),
+                    )
+                })?;
+                Ok(Reading {
+                    count: self.context.per_pod(self.running, usage, target, false),
+                    target: Amount::Milli(target),
+                    key: "averageValue",
+                })
             }
             _ => {
                 let text = "invalid object metric source: neither a value target nor an average \
                             value target was set";
-                return Err(fault(text.to_owned(), text.to_owned()));
+                Err(fault(text.to_owned(), text.to_owned()))
             }
-        };
-        Ok(Evaluated {
-            replicas: count.replicas,
-            name: title,
-            status: json!({"type": "Object", "object": {
-                "metric": source.metric, "current": {key: milli(count.usage)},
-                "describedObject": source.described_object}}),
-        })
+        }
     }
 
-    fn pods(&self, source: &MetricSource, proposal: &mut Proposal) -> Result<Evaluated, Fault> {
+    fn pods(&self, source: &MetricSource) -> Result<Reading, Fault> {
         let name = &source.metric.name;
         let target = source
             .target
@@ -287,21 +256,14 @@ impl Metric<'_> {
                 error: format!("failed to get pods metric value: {e}"),
                 text: e,
             })?;
-        explain(proposal, &count, &milli(target));
-        Ok(Evaluated {
-            replicas: count.replicas,
-            name: format!("pods metric {name}"),
-            status: json!({"type": "Pods", "pods": {
-                "metric": source.metric, "current": {"averageValue": milli(count.usage)}}}),
+        Ok(Reading {
+            count,
+            target: Amount::Milli(target),
+            key: "averageValue",
         })
     }
 
-    fn resource(
-        &self,
-        source: &ResourceSource,
-        one_container: bool,
-        proposal: &mut Proposal,
-    ) -> Result<Evaluated, Fault> {
+    fn resource(&self, source: &ResourceSource, one_container: bool) -> Result<Reading, Fault> {
         let name = source.name.as_str();
         let container = if one_container {
             source.container.as_str()
@@ -320,20 +282,13 @@ impl Metric<'_> {
                 text,
             },
         };
-        let format = if name == "memory" {
-            Format::BinarySI
-        } else {
-            Format::DecimalSI
-        };
-        let shown = |usage| Quantity::from_milli(usage, format).to_string();
-        let (count, title) = if let Some(target) = &source.target.average_value {
+        let (count, target) = if let Some(target) = &source.target.average_value {
             let target = target.milli_value();
             let count = self
                 .pod_usage(name, container)
                 .and_then(|metrics| self.context.average(self.current, metrics, target, name))
                 .map_err(|e| fault(format!("failed to get {name} usage: {e}")))?;
-            explain(proposal, &count, &milli(target));
-            (count, format!("{name} resource"))
+            (count, Amount::Milli(target))
         } else if let Some(target) = source.target.average_utilization {
             let count = self
                 .pod_usage(name, container)
@@ -342,16 +297,7 @@ impl Metric<'_> {
                         .utilization(self.current, metrics, target, name, container)
                 })
                 .map_err(|e| fault(format!("failed to get {name} utilization: {e}")))?;
-            explain(proposal, &count, &format!("{target}%"));
-            let of = if one_container {
-                "container resource"
-            } else {
-                "resource"
-            };
-            (
-                count,
-                format!("{name} {of} utilization (percentage of request)"),
-            )
+            (count, Amount::Percent(target))
         } else {
             return Err(fault(
                 "invalid resource metric source: neither an average utilization target nor an \
@@ -359,19 +305,10 @@ impl Metric<'_> {
                     .to_owned(),
             ));
         };
-        let mut current = json!({"averageValue": shown(count.usage)});
-        if let Some(percent) = count.utilization {
-            current["averageUtilization"] = json!(percent);
-        }
-        let status = match one_container {
-            true => json!({"type": "ContainerResource", "containerResource": {
-                "name": name, "container": container, "current": current}}),
-            false => json!({"type": "Resource", "resource": {"name": name, "current": current}}),
-        };
-        Ok(Evaluated {
-            replicas: count.replicas,
-            name: title,
-            status,
+        Ok(Reading {
+            count,
+            target,
+            key: "averageValue",
         })
     }
 
@@ -425,32 +362,4 @@ fn usage_of(pod: &PodUsage, resource: &str, container: &str) -> Option<i64> {
 
 fn check(selector: Option<&LabelSelector>) -> Result<(), String> {
     selector.map_or(Ok(()), |s| s.to_selector().map(|_| ()).map_err(|e| e.0))
-}
-
-fn explain(proposal: &mut Proposal, count: &Count, target: &str) {
-    proposal.value = Some(match count.utilization {
-        Some(percent) => format!("{percent}%"),
-        None => milli(count.usage),
-    });
-    proposal.target = Some(target.to_owned());
-    proposal.ratio = count.ratio.is_finite().then_some(count.ratio);
-}
-
-/// A short name for a metric that failed.
-fn metric_label(spec: &MetricSpec) -> String {
-    let named = |s: &MetricSource| s.metric.name.clone();
-    let resource = |s: &ResourceSource| s.name.clone();
-    let name = spec
-        .external
-        .as_ref()
-        .or(spec.object.as_ref())
-        .or(spec.pods.as_ref())
-        .map(named)
-        .or_else(|| {
-            spec.resource
-                .as_ref()
-                .or(spec.container_resource.as_ref())
-                .map(resource)
-        });
-    format!("{} metric {}", spec.kind, name.unwrap_or_default())
 }

@@ -9,18 +9,29 @@
 //! write cannot fail.
 
 mod calculator;
+mod direct;
 mod evaluate;
+mod explanation;
+mod figures;
 pub mod golden;
 mod input;
 mod metrics;
 mod normalize;
+mod numbers;
 mod plan;
 mod types;
+mod words;
 
 use jiff::Timestamp;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use direct::{DirectMemory, direct};
+pub use evaluate::{Evaluation, decide, evaluate};
+pub use explanation::{
+    Amount, Direction, Explanation, Omitted, Otherwise, Pods, Proposal, Recommendation, Rule, Step,
+    Tolerance,
+};
 pub use input::*;
+pub use numbers::{Goal, Numbers, Outcome, Seen};
 pub use plan::{needs_pods, wants};
 pub use types::*;
 

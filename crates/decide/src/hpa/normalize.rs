@@ -1,10 +1,14 @@
 //! From the replica count that the metrics ask for to the one that is allowed:
 //! stabilization, rate limits and bounds.
+//!
+//! Every rule can be left out ([`Omitted`]): that is how an explanation knows
+//! what would have happened without it.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::calculator::to_i32;
-use super::input::{HpaConfig, HpaMemory, Recommendation, ScaleEvent};
+use super::explanation::{Direction, Omitted, Recommendation, Rule};
+use super::input::{HpaConfig, HpaMemory, ScaleEvent};
 use super::types::{Behavior, ScalingPolicy, ScalingRules};
 
 pub(super) const DESIRED_WITHIN_RANGE: &str = "DesiredWithinRange";
@@ -34,9 +38,103 @@ pub(super) fn message(reason: &str) -> &'static str {
 }
 
 /// A number with the reason for its last change.
+#[derive(Clone, Copy)]
 pub(super) struct Limited {
     pub(super) replicas: i32,
     pub(super) reason: &'static str,
+    /// The limit that changed it.
+    pub(super) bind: Option<Bind>,
+}
+
+/// A limit that binds.
+#[derive(Clone, Copy)]
+pub(super) enum Bind {
+    Minimum,
+    Maximum,
+    DefaultRate,
+    Policy {
+        direction: Direction,
+        policy: Policy,
+        start: i32,
+    },
+    Disabled(Direction),
+}
+
+impl Bind {
+    /// As the explanation shows it.
+    pub(super) fn rule(self) -> Rule {
+        match self {
+            Bind::Minimum => Rule::Minimum,
+            Bind::Maximum => Rule::Maximum,
+            Bind::DefaultRate => Rule::DefaultRate,
+            Bind::Disabled(direction) => Rule::RateDisabled { direction },
+            Bind::Policy {
+                direction,
+                policy,
+                start,
+            } => Rule::RatePolicy {
+                direction,
+                policy: policy.unit.name().to_owned(),
+                value: policy.value,
+                period_seconds: policy.period_seconds,
+                start,
+            },
+        }
+    }
+
+    /// What has to be left out to be free of it.
+    pub(super) fn omitted(self) -> Omitted {
+        match self {
+            Bind::Minimum => Omitted::Minimum,
+            Bind::Maximum => Omitted::Maximum,
+            Bind::DefaultRate | Bind::Disabled(_) | Bind::Policy { .. } => Omitted::RateLimit,
+        }
+    }
+}
+
+/// From the count asked for to the one that is allowed.
+#[derive(Clone, Copy)]
+pub(super) struct Normal {
+    pub(super) stable: Limited,
+    pub(super) limited: Limited,
+}
+
+/// Stabilizes and limits a count, by the rules of the spec's behavior or by
+/// the built-in ones; `memory` is read, not written.
+pub(super) fn settle(
+    rules: Option<&Rules>,
+    config: &HpaConfig,
+    memory: &HpaMemory,
+    (min, max): (i32, i32),
+    (current, desired): (i32, i32),
+    now: Timestamp,
+    omit: Option<Omitted>,
+) -> Normal {
+    let without = |rule| omit == Some(rule);
+    let min = if without(Omitted::Minimum) { 0 } else { min };
+    let max = if without(Omitted::Maximum) {
+        i32::MAX
+    } else {
+        max
+    };
+    let stable = match rules {
+        _ if without(Omitted::Stabilization) => Limited {
+            replicas: desired,
+            reason: "ReadyForNewScale",
+            bind: None,
+        },
+        None => stabilize(config, memory, desired, now),
+        Some(rules) => rules.stabilize(memory, current, desired, now),
+    };
+    let rated = !without(Omitted::RateLimit);
+    let limited = match rules {
+        None => limit(current, stable.replicas, min, max, rated),
+        Some(rules) => {
+            let bounds = (min, max);
+            rules.limit(memory, bounds, current, stable.replicas, now, rated)
+        }
+    };
+    Normal { stable, limited }
 }
 
 pub(super) fn before(now: Timestamp, seconds: i64) -> Timestamp {
@@ -45,242 +143,381 @@ pub(super) fn before(now: Timestamp, seconds: i64) -> Timestamp {
 }
 
 /// Remembers a recommendation in the place of an outlived one, if there is one.
-fn remember(list: &mut Vec<Recommendation>, old: Option<usize>, replicas: i32, now: Timestamp) {
+pub(super) fn remember(
+    rules: Option<&Rules>,
+    config: &HpaConfig,
+    memory: &mut HpaMemory,
+    replicas: i32,
+    now: Timestamp,
+) {
+    let list = memory.recommendations.get_or_insert_default();
+    let window = match rules {
+        None => default_window(config),
+        Some(rules) => rules.up.window.max(rules.down.window),
+    };
+    let cutoff = before(now, window);
+    let old = list.iter_mut().rfind(|r| r.at < cutoff);
     let recommendation = Recommendation { replicas, at: now };
-    match old.and_then(|at| list.get_mut(at)) {
+    match old {
         Some(place) => *place = recommendation,
         None => list.push(recommendation),
     }
 }
 
-/// The highest recommendation of the window (for an HPA without behavior).
-pub(super) fn stabilize(
+/// The stabilization that turned `desired` into `stable`, with the
+/// recommendation that is the last to let go of it.
+pub(super) fn stabilization(
+    rules: Option<&Rules>,
     config: &HpaConfig,
-    memory: &mut HpaMemory,
-    desired: i32,
+    memory: &HpaMemory,
+    (desired, stable): (i32, i32),
     now: Timestamp,
-) -> Limited {
-    let list = memory.recommendations.get_or_insert_default();
-    let cutoff = before(now, config.downscale_stabilization.as_secs() as i64);
+) -> Rule {
+    let direction = match stable < desired {
+        true => Direction::Up,
+        false => Direction::Down,
+    };
+    let window_seconds = match (rules, direction) {
+        (None, _) => default_window(config),
+        (Some(rules), Direction::Up) => rules.up.window,
+        (Some(rules), Direction::Down) => rules.down.window,
+    };
+    let cutoff = before(now, window_seconds);
+    let holds = |r: &&Recommendation| {
+        let strict = match direction {
+            Direction::Up => r.replicas <= stable,
+            Direction::Down => r.replicas >= stable,
+        };
+        // The two forms of the rule differ in whether the window's edge counts.
+        let inside = r.at > cutoff || (r.at == cutoff && rules.is_none());
+        inside && strict
+    };
+    let list = memory.recommendations.as_deref().unwrap_or_default();
+    let held = list.iter().filter(holds).max_by_key(|r| r.at).copied();
+    Rule::Stabilization {
+        direction,
+        window_seconds,
+        held,
+    }
+}
+
+fn default_window(config: &HpaConfig) -> i64 {
+    config.downscale_stabilization.as_secs() as i64
+}
+
+/// The highest recommendation of the window (for an HPA without behavior).
+fn stabilize(config: &HpaConfig, memory: &HpaMemory, desired: i32, now: Timestamp) -> Limited {
+    let list = memory.recommendations.as_deref().unwrap_or_default();
+    let cutoff = before(now, default_window(config));
     let highest = list
         .iter()
         .filter(|r| r.at >= cutoff)
         .map(|r| r.replicas)
         .max();
-    let old = list.iter().rposition(|r| r.at < cutoff);
-    remember(list, old, desired, now);
     let replicas = highest.map_or(desired, |h| h.max(desired));
     let reason = if replicas == desired {
         "ReadyForNewScale"
     } else {
         "ScaleDownStabilized"
     };
-    Limited { replicas, reason }
+    Limited {
+        replicas,
+        reason,
+        bind: None,
+    }
+}
+
+fn within(replicas: i32) -> Limited {
+    Limited {
+        replicas,
+        reason: DESIRED_WITHIN_RANGE,
+        bind: None,
+    }
+}
+
+/// The lower one of a rate limit and the upper bound.
+fn cap(rate: Option<(i32, Bind)>, max: i32) -> Limited {
+    match rate {
+        Some((replicas, bind)) if max > replicas => Limited {
+            replicas,
+            reason: "ScaleUpLimit",
+            bind: Some(bind),
+        },
+        _ => Limited {
+            replicas: max,
+            reason: "TooManyReplicas",
+            bind: Some(Bind::Maximum),
+        },
+    }
+}
+
+/// The higher one of a rate limit and the lower bound.
+fn floor(rate: Option<(i32, Bind)>, min: i32) -> Limited {
+    match rate {
+        Some((replicas, bind)) if min < replicas => Limited {
+            replicas,
+            reason: "ScaleDownLimit",
+            bind: Some(bind),
+        },
+        _ => Limited {
+            replicas: min,
+            reason: "TooFewReplicas",
+            bind: Some(Bind::Minimum),
+        },
+    }
 }
 
 /// Bounds and the built-in rate limit (for an HPA without behavior).
-pub(super) fn limit(current: i32, desired: i32, min: i32, max: i32) -> Limited {
+pub(super) fn limit(current: i32, desired: i32, min: i32, max: i32, rated: bool) -> Limited {
     let rate = to_i32((2.0 * f64::from(current)).max(4.0));
-    let (cap, reason) = if max > rate {
-        (rate, "ScaleUpLimit")
-    } else {
-        (max, "TooManyReplicas")
-    };
+    let cap = cap(rated.then_some((rate, Bind::DefaultRate)), max);
     if desired < min {
-        Limited {
-            replicas: min,
-            reason: "TooFewReplicas",
-        }
-    } else if desired > cap {
-        Limited {
-            replicas: cap,
-            reason,
-        }
+        floor(None, min)
+    } else if desired > cap.replicas {
+        cap
     } else {
-        Limited {
-            replicas: desired,
-            reason: DESIRED_WITHIN_RANGE,
+        within(desired)
+    }
+}
+
+/// The unit of a rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Pods,
+    Percent,
+    /// None that the API server would let in: it repeats the one before.
+    Unknown,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Pods => "Pods",
+            Unit::Percent => "Percent",
+            Unit::Unknown => "",
+        }
+    }
+}
+
+/// One rate limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    unit: Unit,
+    value: i32,
+    period_seconds: i32,
+}
+
+impl Policy {
+    const fn preset(unit: Unit, value: i32) -> Policy {
+        Policy {
+            unit,
+            value,
+            period_seconds: 15,
+        }
+    }
+
+    fn of(policy: &ScalingPolicy) -> Policy {
+        Policy {
+            unit: match policy.kind.as_str() {
+                "Pods" => Unit::Pods,
+                "Percent" => Unit::Percent,
+                _ => Unit::Unknown,
+            },
+            value: policy.value,
+            period_seconds: policy.period_seconds,
+        }
+    }
+}
+
+/// How the limits of one direction go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Select {
+    Disabled,
+    Least,
+    Most,
+}
+
+/// The rules of one direction.
+#[derive(Clone, Debug)]
+struct Side {
+    policies: Vec<Policy>,
+    select: Select,
+    window: i64,
+}
+
+impl Side {
+    fn of(rules: Option<&ScalingRules>, preset: &[Policy], window: i64) -> Side {
+        let given = rules.map(|r| r.policies.as_slice()).unwrap_or_default();
+        Side {
+            policies: match given.is_empty() {
+                true => preset.to_vec(),
+                false => given.iter().map(Policy::of).collect(),
+            },
+            select: match rules.and_then(|r| r.select_policy.as_deref()) {
+                Some("Disabled") => Select::Disabled,
+                Some("Min") => Select::Least,
+                _ => Select::Most,
+            },
+            window: rules
+                .and_then(|r| r.stabilization_window_seconds)
+                .map_or(window, i64::from),
         }
     }
 }
 
 /// The rules of both directions with everything that the API server would
 /// have filled in.
+#[derive(Clone, Debug)]
 pub(super) struct Rules {
-    up: ScalingRules,
-    down: ScalingRules,
-    up_window: i64,
-    down_window: i64,
+    up: Side,
+    down: Side,
 }
 
 impl Rules {
     pub(super) fn of(behavior: &Behavior, config: &HpaConfig) -> Rules {
-        let policy = |kind: &str, value| ScalingPolicy {
-            kind: kind.to_owned(),
-            value,
-            period_seconds: 15,
-        };
-        let mut up = behavior.scale_up.clone().unwrap_or_default();
-        if up.policies.is_empty() {
-            up.policies = vec![policy("Pods", 4), policy("Percent", 100)];
-        }
-        let mut down = behavior.scale_down.clone().unwrap_or_default();
-        if down.policies.is_empty() {
-            down.policies = vec![policy("Percent", 100)];
-        }
-        let up_window = i64::from(up.stabilization_window_seconds.unwrap_or(0));
-        let down_window = down
-            .stabilization_window_seconds
-            .map_or(config.downscale_stabilization.as_secs() as i64, i64::from);
+        let up = [
+            Policy::preset(Unit::Pods, 4),
+            Policy::preset(Unit::Percent, 100),
+        ];
+        let down = [Policy::preset(Unit::Percent, 100)];
         Rules {
-            up,
-            down,
-            up_window,
-            down_window,
+            up: Side::of(behavior.scale_up.as_ref(), &up, 0),
+            down: Side::of(behavior.scale_down.as_ref(), &down, default_window(config)),
         }
     }
 
     /// Between the lowest recommendation of the window upwards and the highest
     /// of the window downwards, starting from the current count.
-    pub(super) fn stabilize(
-        &self,
-        memory: &mut HpaMemory,
-        current: i32,
-        desired: i32,
-        now: Timestamp,
-    ) -> Limited {
-        let list = memory.recommendations.get_or_insert_default();
-        let up_cutoff = before(now, self.up_window);
-        let down_cutoff = before(now, self.down_window);
-        let (mut lowest, mut highest, mut old) = (desired, desired, None);
-        for (at, recommendation) in list.iter().enumerate() {
+    fn stabilize(&self, memory: &HpaMemory, current: i32, desired: i32, now: Timestamp) -> Limited {
+        let list = memory.recommendations.as_deref().unwrap_or_default();
+        let up_cutoff = before(now, self.up.window);
+        let down_cutoff = before(now, self.down.window);
+        let (mut lowest, mut highest) = (desired, desired);
+        for recommendation in list {
             if recommendation.at > up_cutoff {
                 lowest = lowest.min(recommendation.replicas);
             }
             if recommendation.at > down_cutoff {
                 highest = highest.max(recommendation.replicas);
             }
-            if recommendation.at < up_cutoff && recommendation.at < down_cutoff {
-                old = Some(at);
-            }
         }
-        remember(list, old, desired, now);
         let replicas = current.max(lowest).min(highest);
         let reason = match replicas == desired {
             true => "ReadyForNewScale",
             false if desired >= current => "ScaleUpStabilized",
             false => "ScaleDownStabilized",
         };
-        Limited { replicas, reason }
+        Limited {
+            replicas,
+            reason,
+            bind: None,
+        }
     }
 
     /// Bounds and rate limits of the direction that is taken.
-    pub(super) fn limit(
+    fn limit(
         &self,
         memory: &HpaMemory,
-        bounds: (i32, i32),
+        (min, max): (i32, i32),
         current: i32,
         desired: i32,
         now: Timestamp,
+        rated: bool,
     ) -> Limited {
-        let (min, max) = bounds;
         if desired > current {
-            let rate = self.up_limit(memory, current, now).max(current);
-            let (cap, reason) = if max > rate {
-                (rate, "ScaleUpLimit")
-            } else {
-                (max, "TooManyReplicas")
-            };
-            if desired > cap {
-                return Limited {
-                    replicas: cap,
-                    reason,
-                };
+            let rate = rated.then(|| {
+                let (rate, bind) = self.up_limit(memory, current, now);
+                (rate.max(current), bind)
+            });
+            let cap = cap(rate, max);
+            if desired > cap.replicas {
+                return cap;
             }
         } else if desired < current {
-            let rate = self.down_limit(memory, current, now).min(current);
-            let (floor, reason) = if min < rate {
-                (rate, "ScaleDownLimit")
-            } else {
-                (min, "TooFewReplicas")
-            };
-            if desired < floor {
-                return Limited {
-                    replicas: floor,
-                    reason,
+            let rate = rated.then(|| {
+                let (rate, bind) = self.down_limit(memory, current, now);
+                (rate.min(current), bind)
+            });
+            let floor = floor(rate, min);
+            if desired < floor.replicas {
+                return floor;
+            }
+        }
+        within(desired)
+    }
+
+    fn up_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> (i32, Bind) {
+        let direction = Direction::Up;
+        let least = match self.up.select {
+            Select::Disabled => return (current, Bind::Disabled(direction)),
+            Select::Least => true,
+            Select::Most => false,
+        };
+        let mut proposed = 0;
+        let mut best = if least { i32::MAX } else { i32::MIN };
+        let mut bind = Bind::DefaultRate;
+        for policy in self.up.policies.iter().copied() {
+            let start = start_of_period(memory, policy, current, now);
+            match policy.unit {
+                Unit::Pods => proposed = start.wrapping_add(policy.value),
+                Unit::Percent => {
+                    let factor = 1.0 + f64::from(policy.value) / 100.0;
+                    proposed = to_i32((f64::from(start) * factor).ceil());
+                }
+                Unit::Unknown => {}
+            }
+            if (least && proposed <= best) || (!least && proposed >= best) {
+                best = proposed;
+                bind = Bind::Policy {
+                    direction,
+                    policy,
+                    start,
                 };
             }
         }
-        Limited {
-            replicas: desired,
-            reason: DESIRED_WITHIN_RANGE,
-        }
+        (best, bind)
     }
 
-    fn up_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> i32 {
-        let least = match self.up.select_policy.as_deref() {
-            Some("Disabled") => return current,
-            Some("Min") => true,
-            _ => false,
-        };
-        let mut proposed = 0;
-        self.up
-            .policies
-            .iter()
-            .fold(if least { i32::MAX } else { i32::MIN }, |best, policy| {
-                let start = start_of_period(memory, policy, current, now);
-                match policy.kind.as_str() {
-                    "Pods" => proposed = start.wrapping_add(policy.value),
-                    "Percent" => {
-                        let factor = 1.0 + f64::from(policy.value) / 100.0;
-                        proposed = to_i32((f64::from(start) * factor).ceil());
-                    }
-                    _ => {}
-                }
-                if least {
-                    best.min(proposed)
-                } else {
-                    best.max(proposed)
-                }
-            })
-    }
-
-    fn down_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> i32 {
+    fn down_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> (i32, Bind) {
+        let direction = Direction::Down;
         // The policy that changes least leaves the most replicas.
-        let least = match self.down.select_policy.as_deref() {
-            Some("Disabled") => return current,
-            Some("Min") => true,
-            _ => false,
+        let least = match self.down.select {
+            Select::Disabled => return (current, Bind::Disabled(direction)),
+            Select::Least => true,
+            Select::Most => false,
         };
         let mut proposed = 0;
-        self.down
-            .policies
-            .iter()
-            .fold(if least { i32::MIN } else { i32::MAX }, |best, policy| {
-                let start = start_of_period(memory, policy, current, now);
-                match policy.kind.as_str() {
-                    "Pods" => proposed = start.wrapping_sub(policy.value),
-                    "Percent" => {
-                        let factor = 1.0 - f64::from(policy.value) / 100.0;
-                        proposed = to_i32(f64::from(start) * factor);
-                    }
-                    _ => {}
+        let mut best = if least { i32::MIN } else { i32::MAX };
+        let mut bind = Bind::DefaultRate;
+        for policy in self.down.policies.iter().copied() {
+            let start = start_of_period(memory, policy, current, now);
+            match policy.unit {
+                Unit::Pods => proposed = start.wrapping_sub(policy.value),
+                Unit::Percent => {
+                    let factor = 1.0 - f64::from(policy.value) / 100.0;
+                    proposed = to_i32(f64::from(start) * factor);
                 }
-                if least {
-                    best.max(proposed)
-                } else {
-                    best.min(proposed)
-                }
-            })
+                Unit::Unknown => {}
+            }
+            if (least && proposed >= best) || (!least && proposed <= best) {
+                best = proposed;
+                bind = Bind::Policy {
+                    direction,
+                    policy,
+                    start,
+                };
+            }
+        }
+        (best, bind)
     }
 
     /// Remembers a step, in the place of an outlived one if there is one.
     pub(super) fn record(&self, memory: &mut HpaMemory, from: i32, to: i32, now: Timestamp) {
-        let (rules, events) = match to > from {
+        let (side, events) = match to > from {
             true => (&self.up, &mut memory.up_events),
             false => (&self.down, &mut memory.down_events),
         };
-        let longest = rules
+        let longest = side
             .policies
             .iter()
             .map(|p| p.period_seconds)
@@ -306,12 +543,7 @@ impl Rules {
 
 /// The replica count before the steps of the policy's period, of both
 /// directions.
-fn start_of_period(
-    memory: &HpaMemory,
-    policy: &ScalingPolicy,
-    current: i32,
-    now: Timestamp,
-) -> i32 {
+fn start_of_period(memory: &HpaMemory, policy: Policy, current: i32, now: Timestamp) -> i32 {
     let cutoff = before(now, i64::from(policy.period_seconds));
     let changed = |events: &[ScaleEvent]| {
         events

@@ -2,9 +2,8 @@
 
 use api::selector::Selector;
 
-use super::evaluate::TO_ZERO;
 use super::input::*;
-use super::types::{MetricSource, MetricSpec};
+use super::types::{MetricSource, MetricSpec, TO_ZERO};
 
 /// Which way an evaluation goes, before any metric is read.
 pub(super) enum Course {
@@ -25,10 +24,16 @@ pub(super) fn scaled_to_zero(input: &HpaInput) -> bool {
 }
 
 pub(super) fn course(input: &HpaInput, current: i32) -> Course {
-    let (min, max) = (input.spec.min(), input.spec.max_replicas);
+    let spec = &input.spec;
+    let bounds = (spec.min(), spec.max_replicas);
+    let asleep = scaled_to_zero(input);
+    way(bounds, spec.has_object_or_external(), asleep, current)
+}
+
+/// The course, from the numbers that decide it.
+pub(super) fn way((min, max): (i32, i32), external: bool, asleep: bool, current: i32) -> Course {
     if current == 0 {
-        let asleep = scaled_to_zero(input);
-        return match asleep && (min != 0 || input.spec.has_object_or_external()) {
+        return match asleep && (min != 0 || external) {
             true => Course::Metrics,
             false => Course::Paused,
         };

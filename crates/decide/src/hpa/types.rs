@@ -9,6 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+/// The condition that tells a target at zero that may wake from one that was
+/// put there by hand.
+pub(super) const TO_ZERO: &str = "ScaledToZero";
+
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -218,9 +222,12 @@ pub struct Condition {
     pub last_transition_time: Option<Timestamp>,
 }
 
+fn seconds_of(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 fn seconds(time: Timestamp) -> String {
-    let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
-    whole.to_string()
+    seconds_of(time).to_string()
 }
 
 impl HpaStatus {
@@ -253,8 +260,28 @@ impl HpaStatus {
     /// Whether two statuses say the same; quantities are compared as numbers
     /// and times in whole seconds, an empty list is no list.
     pub fn says_the_same_as(&self, other: &HpaStatus) -> bool {
+        let second = |time: Option<Timestamp>| time.map(seconds_of);
+        let alike = |a: &Condition, b: &Condition| {
+            second(a.last_transition_time) == second(b.last_transition_time)
+                && (&a.kind, &a.status, &a.reason, &a.message)
+                    == (&b.kind, &b.status, &b.reason, &b.message)
+        };
+        if self.observed_generation != other.observed_generation
+            || second(self.last_scale_time) != second(other.last_scale_time)
+            || self.current_replicas != other.current_replicas
+            || self.desired_replicas != other.desired_replicas
+            || self.conditions.len() != other.conditions.len()
+            || !self
+                .conditions
+                .iter()
+                .zip(&other.conditions)
+                .all(|(a, b)| alike(a, b))
+        {
+            return false;
+        }
         let plain = |quantity: Quantity| quantity.in_format(Format::DecimalSI).to_string();
-        normal(self.to_json(), &plain) == normal(other.to_json(), &plain)
+        let normal = |status: &HpaStatus| normal(status.current_metrics.clone(), &plain);
+        self.current_metrics == other.current_metrics || normal(self) == normal(other)
     }
 
     /// The JSON form with every quantity in its canonical form and empty parts
@@ -266,6 +293,21 @@ impl HpaStatus {
     /// The condition of that type.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    /// Sets the condition ScaledToZero, as after a scale write.
+    pub fn set_scaled_to_zero(&mut self, asleep: bool, now: Timestamp) {
+        let (reason, message) = match asleep {
+            true => (
+                "ScaledToZero",
+                "the HPA controller scaled the workload to zero",
+            ),
+            false => (
+                "NotScaledToZero",
+                "the HPA controller did not scale the workload to zero",
+            ),
+        };
+        self.set_condition(TO_ZERO, asleep, reason, message.to_owned(), now);
     }
 
     /// Sets a condition; the transition time moves only with the status.

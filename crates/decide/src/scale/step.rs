@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::keda::{ScaledObject, ScaledObjectStatus, TriggerActivity};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::conditions::{self, Event, HPA_ACTIVE, READY};
 use super::fallback::{self, MetricRead, Read, Settled};
@@ -55,7 +55,7 @@ pub struct Scale {
 }
 
 /// Which line of KEDA's decision table applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Rule {
     /// The replicas are not known.
@@ -87,7 +87,7 @@ pub enum Rule {
 }
 
 /// Why the poll did what it did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The line of the table.
@@ -108,7 +108,7 @@ pub struct Explanation {
 }
 
 /// One metric in an [`Explanation`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricExplanation {
     /// `s0-prometheus`.
