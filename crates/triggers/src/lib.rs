@@ -8,6 +8,7 @@
 
 pub mod azure;
 pub mod go;
+pub mod golden;
 mod kinds;
 mod metadata;
 pub mod prometheus;
