@@ -43,6 +43,11 @@ const RUNNERS: &[Runner] = &[
         differs: triggers::golden::PROMETHEUS_DIFFERS,
     },
     Runner {
+        format: "cron",
+        run: triggers::golden::cron,
+        differs: &[],
+    },
+    Runner {
         format: "hpa_spec",
         run: triggers::golden::hpa_spec,
         differs: &[],

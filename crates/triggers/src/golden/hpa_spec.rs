@@ -25,6 +25,8 @@ fn plan(object: &ScaledObject) -> Result<HpaPlan, String> {
             resolved_env: env.clone(),
             metric_type: Some(trigger.metric_type.clone()).filter(|text| !text.is_empty()),
             trigger_index: index,
+            namespace: object.metadata.namespace.clone(),
+            metric_source: object.spec.modifiers().is_some(),
             ..Input::default()
         };
         let spec = parse(&trigger.trigger_type, &input).map_err(|e| e.to_string())?;

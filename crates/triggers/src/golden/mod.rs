@@ -1,6 +1,7 @@
 //! Judges the triggers by recordings of KEDA's. The task runner and the tests
 //! share it.
 
+mod cron;
 mod hpa_spec;
 mod prometheus;
 
@@ -40,5 +41,12 @@ pub async fn prometheus_scaler(text: &str) -> Report {
 pub fn hpa_spec(text: &str) -> Report {
     golden::run(text, |case, _| {
         hpa_spec::check(case).err().into_iter().collect()
+    })
+}
+
+/// Format `cron/1`.
+pub fn cron(text: &str) -> Report {
+    golden::run(text, |case, _| {
+        cron::check(case).err().into_iter().collect()
     })
 }

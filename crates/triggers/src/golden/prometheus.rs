@@ -156,7 +156,7 @@ pub(super) async fn check(case: &Value) -> Result<(), String> {
         pod_identity: PodIdentity::of(case["podIdentity"].as_str().unwrap_or("")),
         metric_type: case["metricType"].as_str().map(str::to_owned),
         trigger_index: case["triggerIndex"].as_u64().unwrap_or(0) as usize,
-        http_timeout: None,
+        ..Input::default()
     };
     let seen = Seen::default();
     let response = case["response"].clone();
