@@ -48,6 +48,11 @@ const RUNNERS: &[Runner] = &[
         differs: &[],
     },
     Runner {
+        format: "formula",
+        run: decide::formula::golden::run,
+        differs: &[],
+    },
+    Runner {
         format: "hpa_spec",
         run: triggers::golden::hpa_spec,
         differs: &[],

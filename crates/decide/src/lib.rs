@@ -5,6 +5,7 @@
 
 pub mod cron;
 pub mod fit;
+pub mod formula;
 pub mod hpa;
 pub mod nodes;
 pub mod scale;
