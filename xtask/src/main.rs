@@ -2,6 +2,7 @@
 //! tasks as a developer's terminal.
 
 mod codegen;
+mod golden;
 mod promqltest;
 mod tidy;
 
@@ -20,7 +21,8 @@ cargo xtask TASK
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
   codegen         regenerate the committed tables
-  promqltest DIR  run Prometheus query tests, one line a file";
+  promqltest DIR  run Prometheus query tests, one line a file
+  golden DIR      run recordings of the real programs, one line a file";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +53,7 @@ fn run(args: &[String]) -> Result<()> {
             cargo("test", &["--workspace".to_owned()])
         }
         "codegen" => codegen::run(rest),
+        "golden" => golden::run(rest),
         "promqltest" => promqltest::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

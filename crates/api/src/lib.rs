@@ -2,6 +2,7 @@
 //! configuration types that more than one room reads. No network, no clock.
 
 pub mod duration;
+pub mod go;
 pub mod golden;
 pub mod hpa;
 pub mod keda;

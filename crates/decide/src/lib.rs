@@ -4,7 +4,9 @@
 //! a parameter, and iteration order never depends on a hash.
 
 pub mod explain;
+pub mod cron;
 pub mod fit;
+pub mod formula;
 pub mod hpa;
 pub mod nodes;
 pub mod scale;

@@ -119,6 +119,8 @@ async fn build(
         pod_identity: resolved.identity,
         metric_type: Some(entry.metric_type.clone()).filter(|text| !text.is_empty()),
         trigger_index: index,
+        namespace: object.metadata.namespace.clone(),
+        metric_source: object.spec.modifiers().is_some(),
         http_timeout: None,
     };
     match triggers::build(&entry.trigger_type, &input, &shared.triggers) {

@@ -1,6 +1,6 @@
 //! The trigger types KEDA knows, and which of them exist here.
 
-use crate::{BuildError, Context, Input, MetricSpec, Trigger, prometheus};
+use crate::{BuildError, Context, Input, MetricSpec, Trigger, cron, described, prometheus};
 
 /// Every trigger type of KEDA, sorted.
 #[rustfmt::skip]
@@ -36,7 +36,11 @@ pub fn is_known(kind: &str) -> bool {
 pub fn parse(kind: &str, input: &Input) -> Result<MetricSpec, BuildError> {
     match kind {
         "prometheus" => Ok(prometheus::Config::parse(input)?.spec),
-        other => Err(absent(other)),
+        "cron" => Ok(cron::Config::parse(input)?.spec),
+        other => match described::parse(other, input) {
+            Some(spec) => Ok(spec?),
+            None => Err(absent(other)),
+        },
     }
 }
 
@@ -47,6 +51,7 @@ pub fn build(kind: &str, input: &Input, ctx: &Context) -> Result<Box<dyn Trigger
             let config = prometheus::Config::parse(input)?;
             Ok(Box::new(prometheus::Prometheus::new(config, ctx)?))
         }
+        "cron" => Ok(Box::new(cron::Cron::new(cron::Config::parse(input)?, ctx))),
         other => Err(absent(other)),
     }
 }

@@ -7,7 +7,9 @@
 //! number means for replicas is decided elsewhere.
 
 pub mod azure;
-pub mod go;
+pub mod cron;
+mod described;
+pub mod golden;
 mod kinds;
 mod metadata;
 pub mod prometheus;
@@ -15,6 +17,7 @@ pub mod prometheus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use api::go;
 use api::quantity::{Format, Quantity};
 use futures::future::BoxFuture;
 
@@ -43,6 +46,12 @@ pub struct TlsOptions {
     pub identity: Option<(String, String)>,
     /// One more trusted authority, PEM.
     pub ca: Option<String>,
+}
+
+/// The name of a trigger's external metric.
+fn metric_name(index: usize, name: &str) -> String {
+    let plain = name.replace(['/', '.', ':', '%', '(', ')'], "-");
+    format!("s{index}-{plain}")
 }
 
 /// How the HPA compares a metric with its target.
@@ -186,6 +195,10 @@ pub struct Input {
     pub metric_type: Option<String>,
     /// Place of the trigger in the list.
     pub trigger_index: usize,
+    /// Namespace of the ScaledObject.
+    pub namespace: String,
+    /// Whether the trigger only feeds a formula, whose target counts then.
+    pub metric_source: bool,
     /// HTTP time limit where the trigger names none (KEDA: 3 s).
     pub http_timeout: Option<std::time::Duration>,
 }
@@ -240,7 +253,9 @@ pub enum BuildError {
     #[error("no scaler found for type: {0}")]
     UnknownType(String),
     /// KEDA has it, Rheostat does not yet.
-    #[error("trigger type {0} is not supported yet by Rheostat; supported: prometheus")]
+    #[error(
+        "trigger type {0} is not supported yet by Rheostat; supported: cpu, cron, memory, prometheus"
+    )]
     NotSupported(String),
     /// The trigger's parameters are wrong.
     #[error(transparent)]

@@ -40,6 +40,16 @@ impl<'a> Reader<'a> {
         self.errors.push(error);
     }
 
+    /// The joined errors so far, which are forgotten.
+    pub(crate) fn take(&mut self) -> Result<(), String> {
+        let errors = std::mem::take(&mut self.errors);
+        Self {
+            input: self.input,
+            errors,
+        }
+        .finish()
+    }
+
     /// The joined errors, if there were any.
     pub(crate) fn finish(self) -> Result<(), String> {
         if self.errors.is_empty() {
@@ -100,6 +110,20 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    pub(crate) fn int(&mut self, name: &str, value: &str) -> Option<i64> {
+        let read = match go::json::number(value) {
+            Ok(_) => value
+                .parse()
+                .map_err(|_| go::json::mismatch(&format!("number {value}"), "int64")),
+            Err(cause) => Err(cause.replace("type float64", "type int64")),
+        };
+        read.map_err(|cause| {
+            let cause = format!("unable to unmarshal to field type int64: {cause}");
+            self.bad(name, value, &cause);
+        })
+        .ok()
     }
 
     pub(crate) fn bool(&mut self, name: &str, default: bool) -> bool {

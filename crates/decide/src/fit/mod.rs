@@ -3,6 +3,7 @@
 
 mod affinity;
 mod filter;
+pub mod golden;
 mod labels;
 mod pod;
 mod resources;

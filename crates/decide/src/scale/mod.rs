@@ -5,6 +5,7 @@ pub mod checks;
 pub mod conditions;
 pub mod fallback;
 pub mod hpa_spec;
+pub mod modifiers;
 pub mod pause;
 pub mod resource;
 mod step;
