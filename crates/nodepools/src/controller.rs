@@ -142,7 +142,7 @@ impl Controller {
             pools,
             cluster: std::mem::take(&mut view.snapshot),
             pending: view.pending.values().cloned().collect(),
-            plans: Vec::new(),
+            ..Observed::default()
         };
         let plan = nodes::plan(&self.options.settings, &seen, &self.state, now);
         self.state = plan.state.clone();

@@ -2,6 +2,7 @@
 //! pure functions. The embedded scheduler and the node planner both ask here.
 
 mod affinity;
+mod around;
 mod filter;
 mod labels;
 mod pod;
@@ -10,7 +11,8 @@ mod score;
 mod snapshot;
 mod verdict;
 
-pub use filter::{Check, Reason, Rejection};
+pub use around::Surroundings;
+pub use filter::{Check, Reason, Rejection, filter};
 pub use pod::{HostPort, PodInfo, PodKey, PodTerm, Spread, Taint, Toleration};
 pub use resources::{Resources, is_gpu, of_pod};
 pub use score::{best, score};

@@ -47,6 +47,7 @@ fn pool(group: &str, gpus: u32, max: u32, price: f64) -> PoolView {
         max,
         target: 0,
         price,
+        priority: None,
         template: NodeInfo::parse(&template(gpus)),
         instances: Vec::new(),
     }
