@@ -23,13 +23,13 @@ pub struct Budget {
     pub name: String,
     /// The pods that it is about.
     pub selector: Selector,
-    /// How many of them may be evicted now.
-    pub allowed: i64,
+    /// How many of them may be evicted now; `None` where no controller has said
+    /// so yet, and the server decides when it is asked.
+    pub allowed: Option<i64>,
 }
 
 impl Budget {
-    /// Reads a PodDisruptionBudget object. What its controller has not judged
-    /// yet allows nothing.
+    /// Reads a PodDisruptionBudget object.
     pub fn parse(object: &Value) -> Self {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or("");
         let selector: Option<LabelSelector> =
@@ -40,7 +40,9 @@ impl Budget {
             selector: selector
                 .and_then(|s| s.to_selector().ok())
                 .unwrap_or_else(Selector::nothing),
-            allowed: object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0),
+            allowed: object["status"]["observedGeneration"]
+                .is_number()
+                .then(|| object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0)),
         }
     }
 
@@ -51,7 +53,7 @@ impl Budget {
 
 /// What the budgets still allow while a plan takes from them.
 pub(super) struct Budgets<'a> {
-    left: Vec<(&'a Budget, i64)>,
+    left: Vec<(&'a Budget, Option<i64>)>,
 }
 
 impl<'a> Budgets<'a> {
@@ -65,7 +67,8 @@ impl<'a> Budgets<'a> {
     pub fn take(&mut self, pods: &[Arc<PodInfo>]) {
         for (budget, left) in &mut self.left {
             let covered = pods.iter().filter(|p| budget.covers(p)).count();
-            *left -= i64::try_from(covered).unwrap_or(i64::MAX);
+            let covered = i64::try_from(covered).unwrap_or(i64::MAX);
+            *left = left.map(|left| left.saturating_sub(covered));
         }
     }
 
@@ -83,7 +86,10 @@ impl<'a> Budgets<'a> {
                     pod.key
                 ));
             }
-            if let Some((budget, _)) = covering.iter().find(|(_, left)| *left < 1) {
+            if let Some((budget, _)) = covering
+                .iter()
+                .find(|(_, left)| left.is_some_and(|n| n < 1))
+            {
                 return Some(format!(
                     "PodDisruptionBudget {} allows no eviction of pod {}",
                     budget.name, pod.key

@@ -362,7 +362,7 @@ fn tell_kept(settings: &Settings, now: Timestamp, plan: &mut Plan) {
                 events.push(Event::kept(name, detail));
                 told.wait.saturating_mul(2).min(settings.repeat_max)
             }
-            None => settings.unneeded,
+            None => settings.kept_after,
         };
         let at = after(now, wait);
         wake = Some(wake.map_or(at, |w| w.min(at)));

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::{NodeInfo, PodInfo, Snapshot, Verdict, schedule};
 
+mod growing;
+mod keeping;
 mod patience;
 
 const GPUS: &str = "aks-gpunp-36854149-vmss";

@@ -45,6 +45,8 @@ pub struct Settings {
     pub repeat: Duration,
     /// Longest time after which the same is told again.
     pub repeat_max: Duration,
+    /// Why a little used node stays is first told after this long.
+    pub kept_after: Duration,
     /// Pods that would not leave a node are asked again after this long.
     pub evict_again: Duration,
     /// A node whose pods have not left after this long stays.
@@ -72,6 +74,7 @@ impl Default for Settings {
             expendable: -10,
             repeat: minutes(5),
             repeat_max: minutes(60),
+            kept_after: minutes(10),
             evict_again: Duration::from_secs(10),
             drain: minutes(12),
             parallel: 10,

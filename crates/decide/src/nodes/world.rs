@@ -310,7 +310,8 @@ fn is_starting(taint: &Taint) -> bool {
 /// A new node of a pool: without the taints of the first minutes, with the pods
 /// that DaemonSets put on every such node.
 fn template(pool: &PoolView, seen: &Observed) -> NodeInfo {
-    let mut node = pool.template.clone();
+    // A host of its own, whatever host the template was taken from.
+    let mut node = called(&pool.template, "~new");
     node.taints
         .retain(|t| !is_starting(t) && !t.key.starts_with(STATUS));
     let alone = Snapshot::default();
