@@ -224,6 +224,7 @@ impl Lab {
                 }
                 let mut node = template(gpus);
                 node["metadata"]["name"] = json!(instance.name);
+                node["metadata"]["labels"]["kubernetes.io/hostname"] = json!(instance.name);
                 self.nodes.push(node);
             }
         }
