@@ -3,8 +3,8 @@
 //! Nothing here reads a clock, a random source, the network or a file; time is
 //! a parameter, and iteration order never depends on a hash.
 
-pub mod explain;
 pub mod cron;
+pub mod explain;
 pub mod fit;
 pub mod formula;
 pub mod hpa;

@@ -2,36 +2,71 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+use api::selector::LabelSelector;
 use decide::fit::{PodInfo, PodKey, Snapshot};
+use decide::nodes::{Budget, Observed, PoolView, ReplicaPlan};
 use futures::StreamExt as _;
-use futures::stream::{BoxStream, Fuse};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::utils::{Backoff, StreamBackoff};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Wait after a failed watch.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::followed::{Followed, Objects, value, watch};
 
-/// A back-off without chance in it.
-struct Steady;
+/// The parts of a workload that say which pods it is about to make.
+#[derive(PartialEq)]
+struct Workload {
+    replicas: i64,
+    selector: Value,
+    namespace: String,
+    pod: Option<Value>,
+}
 
-impl Iterator for Steady {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(RETRY)
+impl Workload {
+    /// Reads a Deployment, ReplicaSet or StatefulSet.
+    fn read(object: &Value) -> Self {
+        let conditions = object["status"]["conditions"].as_array();
+        // A controller whose pods are refused makes none, whatever it wants.
+        let stuck = conditions
+            .into_iter()
+            .flatten()
+            .any(|c| c["type"] == "ReplicaFailure" && c["status"] == "True");
+        let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
+        Self {
+            replicas: if stuck { 0 } else { replicas },
+            selector: object["spec"]["selector"].clone(),
+            namespace: object["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or("")
+                .to_owned(),
+            pod: pod_of(object, "ReplicaSet"),
+        }
     }
 }
 
-impl Backoff for Steady {
-    fn reset(&mut self) {}
+/// A pod as the template of `object` makes it. `None` where its priority is
+/// known only once the server has read its class.
+fn pod_of(object: &Value, controller: &str) -> Option<Value> {
+    let template = &object["spec"]["template"];
+    if template["spec"]["priorityClassName"].is_string() && controller != "DaemonSet" {
+        return None;
+    }
+    let meta = &object["metadata"];
+    Some(json!({
+        "metadata": {
+            "name": meta["name"], "namespace": meta["namespace"],
+            "labels": template["metadata"]["labels"],
+            "annotations": template["metadata"]["annotations"],
+            "ownerReferences": [
+                {"kind": controller, "name": meta["name"], "uid": meta["uid"], "controller": true},
+            ],
+        },
+        "spec": template["spec"],
+    }))
 }
-
-type Objects = Fuse<BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>>;
 
 /// Nodes and pods.
 pub(crate) struct ClusterView {
@@ -40,7 +75,10 @@ pub(crate) struct ClusterView {
     listed: (bool, bool),
     unseen_nodes: Option<BTreeSet<String>>,
     unseen_pods: Option<BTreeSet<PodKey>>,
-    known_pods: BTreeSet<PodKey>,
+    known_pods: BTreeMap<PodKey, Arc<PodInfo>>,
+    budgets: Followed<Value>,
+    daemons: Followed<Option<Value>>,
+    workloads: Followed<Workload>,
     /// Nodes and the pods on them.
     pub snapshot: Snapshot,
     /// Pods that the scheduler found no node for.
@@ -51,28 +89,73 @@ pub(crate) struct ClusterView {
 
 impl ClusterView {
     pub fn new(client: &kube::Client) -> Self {
-        let watch = |resource: ApiResource| -> Objects {
-            let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            StreamBackoff::new(watcher::watcher(api, watcher::Config::default()), Steady)
-                .boxed()
-                .fuse()
-        };
+        let budgets = ApiResource::erase::<PodDisruptionBudget>(&());
+        let daemons = ApiResource::erase::<DaemonSet>(&());
+        let workloads = ApiResource::erase::<Deployment>(&());
         Self {
-            nodes: watch(ApiResource::erase::<Node>(&())),
-            pods: watch(ApiResource::erase::<Pod>(&())),
+            nodes: watch(client, &ApiResource::erase::<Node>(&())),
+            pods: watch(client, &ApiResource::erase::<Pod>(&())),
+            budgets: Followed::new(client, &budgets, Value::clone).named("disruption budgets"),
+            daemons: Followed::new(client, &daemons, |d| pod_of(d, "DaemonSet"))
+                .named("daemon sets"),
+            workloads: Followed::new(client, &workloads, Workload::read).named("deployments"),
             listed: (false, false),
             unseen_nodes: None,
             unseen_pods: None,
-            known_pods: BTreeSet::new(),
+            known_pods: BTreeMap::new(),
             snapshot: Snapshot::default(),
             pending: BTreeMap::new(),
             uids: BTreeMap::new(),
         }
     }
 
-    /// Whether both lists have been read once.
+    /// Whether every list has been read once.
     pub fn is_complete(&self) -> bool {
         self.listed == (true, true)
+            && self.budgets.is_listed()
+            && self.daemons.is_listed()
+            && self.workloads.is_listed()
+    }
+
+    /// What planning reads of the objects beside nodes and pods.
+    pub fn observe(&mut self, pools: Vec<PoolView>) -> Observed {
+        let pods = self.daemons.values().flatten().map(PodInfo::parse);
+        Observed {
+            pools,
+            daemons: pods.map(Arc::new).collect(),
+            budgets: self.budgets.values().map(Budget::parse).collect(),
+            plans: self.plans(),
+            pending: self.pending.values().cloned().collect(),
+            cluster: std::mem::take(&mut self.snapshot),
+        }
+    }
+
+    /// Replicas that Deployments have been given and that have no pods yet: their
+    /// nodes can be ordered while the pods are still being made.
+    fn plans(&self) -> Vec<ReplicaPlan> {
+        let mut plans = Vec::new();
+        for workload in self.workloads.values() {
+            let Some(pod) = workload.pod.as_ref().filter(|_| workload.replicas > 0) else {
+                continue;
+            };
+            let selector = serde_json::from_value::<LabelSelector>(workload.selector.clone());
+            let Some(selector) = selector.ok().and_then(|s| s.to_selector().ok()) else {
+                continue;
+            };
+            let there = self.known_pods.values().filter(|p| {
+                *p.key.namespace == *workload.namespace
+                    && !p.finished
+                    && !p.terminating
+                    && selector.matches(&p.labels)
+            });
+            let there = i64::try_from(there.count()).unwrap_or(i64::MAX);
+            let missing = u32::try_from(workload.replicas.saturating_sub(there)).unwrap_or(0);
+            if missing > 0 {
+                let pod = Arc::new(PodInfo::parse(pod));
+                plans.push(ReplicaPlan { pod, missing });
+            }
+        }
+        plans
     }
 
     /// Waits for the next change; true if planning may come to something else.
@@ -81,6 +164,9 @@ impl ClusterView {
             biased;
             Some(event) = self.nodes.next() => self.node_event(event),
             Some(event) = self.pods.next() => self.pod_event(event),
+            Some(event) = self.workloads.event() => self.workloads.take(event),
+            Some(event) = self.budgets.event() => self.budgets.take(event),
+            Some(event) = self.daemons.event() => self.daemons.take(event),
             // A watcher goes on for ever.
             else => std::future::pending().await,
         }
@@ -133,7 +219,7 @@ impl ClusterView {
         match event {
             Ok(Event::Init) => {
                 // A copy: a list that breaks off begins again with all of them.
-                self.unseen_pods = Some(self.known_pods.clone());
+                self.unseen_pods = Some(self.known_pods.keys().cloned().collect());
                 false
             }
             Ok(Event::InitApply(object)) => {
@@ -162,7 +248,7 @@ impl ClusterView {
 
     fn set_pod(&mut self, object: &Value) -> bool {
         let pod = Arc::new(PodInfo::parse(object));
-        self.known_pods.insert(pod.key.clone());
+        self.known_pods.insert(pod.key.clone(), pod.clone());
         if pod.node.is_some() || pod.finished {
             let waited = self.pending.remove(&pod.key).is_some();
             let was = self.snapshot.place_of(&pod.key).cloned();
@@ -195,9 +281,4 @@ fn refused(pod: &Value) -> bool {
 
 fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or("")
-}
-
-/// An object as JSON, which is what the rules read.
-fn value(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).unwrap_or(Value::Null)
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clock::Clock;
 use decide::fit::PodKey;
-use decide::nodes::{self, Event, Observed, Plan, Settings, State, TaintChange};
+use decide::nodes::{
+    self, Event, Plan, PoolView, Priorities, Settings, State, TaintChange, Target,
+};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{Api, ApiResource, DynamicObject, EvictParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -29,6 +31,9 @@ pub struct Options {
     pub settle: Duration,
     /// Wait after the cloud has not answered.
     pub retry: Duration,
+    /// Whether the cluster autoscaler's ConfigMap of priorities decides before
+    /// the price.
+    pub priorities: bool,
     /// Called with each plan that does or tells something.
     pub on_plan: Option<Report>,
 }
@@ -39,6 +44,7 @@ impl Default for Options {
             settings: Settings::default(),
             settle: Duration::from_millis(200),
             retry: Duration::from_secs(10),
+            priorities: false,
             on_plan: None,
         }
     }
@@ -50,6 +56,7 @@ impl std::fmt::Debug for Options {
             .field("settings", &self.settings)
             .field("settle", &self.settle)
             .field("retry", &self.retry)
+            .field("priorities", &self.priorities)
             .finish_non_exhaustive()
     }
 }
@@ -73,6 +80,7 @@ pub async fn run(
         provider: provider.clone(),
         options,
         state: State::default(),
+        misread: None,
     };
     loop {
         let wake = controller.round(&mut view).await;
@@ -111,6 +119,14 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
+/// ConfigMap of priorities, its namespace and its key (cluster autoscaler,
+/// priority expander).
+const PRIORITIES: (&str, &str, &str) = (
+    "cluster-autoscaler-priority-expander",
+    "kube-system",
+    "priorities",
+);
+
 /// Uids of nodes by name.
 type Uids = BTreeMap<String, String>;
 
@@ -122,6 +138,8 @@ struct Controller {
     recorder: Recorder,
     status: Status,
     state: State,
+    /// What was told last about priorities that cannot be read.
+    misread: Option<String>,
 }
 
 impl Controller {
@@ -138,12 +156,8 @@ impl Controller {
                 return Some(soon);
             }
         };
-        let seen = Observed {
-            pools,
-            cluster: std::mem::take(&mut view.snapshot),
-            pending: view.pending.values().cloned().collect(),
-            plans: Vec::new(),
-        };
+        let mut seen = view.observe(pools);
+        self.prioritise(&mut seen.pools).await;
         let plan = nodes::plan(&self.options.settings, &seen, &self.state, now);
         self.state = plan.state.clone();
         if let Some(report) = &self.options.on_plan
@@ -200,6 +214,44 @@ impl Controller {
             }
         }
         again
+    }
+
+    /// Gives pools the priorities of the ConfigMap, where that is asked for. A text
+    /// that cannot be read is told about, and the price decides meanwhile.
+    async fn prioritise(&mut self, pools: &mut [PoolView]) {
+        if !self.options.priorities {
+            return;
+        }
+        let (name, namespace, key) = PRIORITIES;
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let text = match api.get_opt(name).await {
+            Ok(map) => map.and_then(|m| m.data).and_then(|mut d| d.remove(key)),
+            Err(error) => {
+                tracing::warn!(%error, "reading {namespace}/{name} failed, the price decides");
+                return;
+            }
+        };
+        let problem = match text.as_deref().map(Priorities::parse) {
+            Some(Ok(priorities)) => {
+                self.misread = None;
+                for pool in pools {
+                    pool.priority = priorities.of(&pool.group);
+                }
+                return;
+            }
+            Some(Err(error)) => error.to_string(),
+            None => format!("there is no key {key}"),
+        };
+        if self.misread.as_ref() != Some(&problem) {
+            let event = Event {
+                target: Target::Status,
+                warning: true,
+                reason: "PriorityConfigMapInvalid",
+                message: format!("ConfigMap {namespace}/{name}: {problem}; the price decides"),
+            };
+            self.recorder.tell(&event, &Uids::new()).await;
+            self.misread = Some(problem);
+        }
     }
 
     async fn tell(&mut self, events: &[Event], uids: &Uids) {

@@ -6,6 +6,7 @@
 mod cluster;
 mod controller;
 mod events;
+mod followed;
 mod provider;
 mod status;
 

@@ -1,10 +1,10 @@
 //! Whether a pod may run on a node, and if not, every reason that counts.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::pod::{PodInfo, PodTerm, Spread, Taint};
+use super::around::Surroundings;
+use super::pod::{PodInfo, Taint};
 use super::snapshot::{NodeInfo, Snapshot};
 
 /// Why a node does not take a pod.
@@ -68,7 +68,23 @@ pub struct Rejection {
     pub resolvable: bool,
 }
 
-fn refuse(reason: Reason, resolvable: bool) -> Result<(), Rejection> {
+impl Rejection {
+    /// Whether it can only pass when pods leave this very node or the node
+    /// changes: pods that come elsewhere do not help.
+    pub fn is_lasting(&self) -> bool {
+        self.reasons.iter().all(|r| {
+            !matches!(
+                r,
+                Reason::Spread
+                    | Reason::PodAffinity
+                    | Reason::PodAntiAffinity
+                    | Reason::ExistingAntiAffinity
+            )
+        })
+    }
+}
+
+pub(super) fn refuse(reason: Reason, resolvable: bool) -> Result<(), Rejection> {
     Err(Rejection {
         reasons: vec![reason],
         resolvable,
@@ -80,109 +96,28 @@ fn refuse(reason: Reason, resolvable: bool) -> Result<(), Rejection> {
 #[derive(Debug)]
 pub struct Check<'p> {
     pod: &'p PodInfo,
-    spread: Vec<Domains<'p>>,
-    /// Places (topology key, value) where a pod is that every affinity term means.
-    wanted: Vec<BTreeSet<String>>,
-    /// No pod anywhere is meant, and the pod itself would be.
-    first_of_its_kind: bool,
-    /// Places that the pod's own anti-affinity rules out.
-    avoided: Vec<BTreeSet<String>>,
-    /// Places that other pods' anti-affinity rules out for this pod.
-    forbidden: BTreeSet<(String, String)>,
-}
-
-#[derive(Debug)]
-struct Domains<'p> {
-    constraint: &'p Spread,
-    counts: BTreeMap<String, i64>,
-    smallest: i64,
-    counts_itself: i64,
+    around: Surroundings,
 }
 
 impl<'p> Check<'p> {
     /// Prepares the checks of `pod` against `cluster`.
     pub fn new(pod: &'p PodInfo, cluster: &Snapshot) -> Self {
-        let spread = pod
-            .spread
-            .iter()
-            .map(|c| Domains::count(c, pod, cluster))
-            .collect();
-        let places = |term: &PodTerm, meant: &dyn Fn(&PodInfo) -> bool| {
-            cluster
-                .nodes()
-                .filter_map(|n| Some((n, n.labels.get(&term.topology_key)?)))
-                .filter(|(n, _)| n.pods.values().any(|p| meant(p)))
-                .map(|(_, value)| value.clone())
-                .collect::<BTreeSet<_>>()
-        };
-        let all_terms = |p: &PodInfo| pod.affinity.iter().all(|t| t.meant(p));
-        let wanted: Vec<_> = pod.affinity.iter().map(|t| places(t, &all_terms)).collect();
-        let first_of_its_kind = wanted.iter().all(BTreeSet::is_empty) && all_terms(pod);
-        let avoided = pod
-            .anti_affinity
-            .iter()
-            .map(|t| places(t, &|p| t.meant(p)))
-            .collect();
-        let mut forbidden = BTreeSet::new();
-        for node in cluster.nodes().filter(|n| n.has_anti_affinity()) {
-            for term in node.pods.values().flat_map(|p| &p.anti_affinity) {
-                if let Some(value) = node.labels.get(&term.topology_key)
-                    && term.meant(pod)
-                {
-                    forbidden.insert((term.topology_key.clone(), value.clone()));
-                }
-            }
-        }
-        Self {
-            pod,
-            spread,
-            wanted,
-            first_of_its_kind,
-            avoided,
-            forbidden,
-        }
+        let around = Surroundings::new(pod, cluster);
+        Self { pod, around }
     }
 
-    /// Whether `node` takes the pod. The order of the checks is the
-    /// scheduler's, and only the first that fails speaks.
+    /// Whether `node` takes the pod.
     pub fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        on_node(self.pod, node)?;
-        fits(self.pod, node)?;
-        for domains in &self.spread {
-            domains.allow(node)?;
-        }
-        self.allow_by_neighbours(node)
+        filter(self.pod, &self.around, node)
     }
+}
 
-    fn allow_by_neighbours(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let place = |term: &PodTerm| node.labels.get(&term.topology_key);
-        let near = self
-            .pod
-            .affinity
-            .iter()
-            .zip(&self.wanted)
-            .all(|(t, w)| place(t).is_some_and(|v| self.first_of_its_kind || w.contains(v)));
-        if !near {
-            return refuse(Reason::PodAffinity, false);
-        }
-        let too_near = self
-            .pod
-            .anti_affinity
-            .iter()
-            .zip(&self.avoided)
-            .any(|(t, avoided)| place(t).is_some_and(|v| avoided.contains(v)));
-        if too_near {
-            return refuse(Reason::PodAntiAffinity, true);
-        }
-        if self
-            .forbidden
-            .iter()
-            .any(|(key, value)| node.labels.get(key) == Some(value))
-        {
-            return refuse(Reason::ExistingAntiAffinity, true);
-        }
-        Ok(())
-    }
+/// Whether `node` takes a pod with these surroundings. The order of the checks
+/// is the scheduler's, and only the first that fails speaks.
+pub fn filter(pod: &PodInfo, around: &Surroundings, node: &NodeInfo) -> Result<(), Rejection> {
+    on_node(pod, node)?;
+    fits(pod, node)?;
+    around.allow(pod, node)
 }
 
 /// The checks that need the node alone and no amounts.
@@ -272,61 +207,4 @@ fn fits(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
             resolvable,
         })
     }
-}
-
-impl<'p> Domains<'p> {
-    fn count(constraint: &'p Spread, pod: &PodInfo, cluster: &Snapshot) -> Self {
-        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-        let all_keys = |node: &NodeInfo| {
-            pod.spread
-                .iter()
-                .all(|c| node.labels.contains_key(&c.topology_key))
-        };
-        for node in cluster.nodes().filter(|n| all_keys(n)) {
-            let counted = (!constraint.honor_affinity || affinity_allows(pod, node))
-                && (!constraint.honor_taints || pod.tolerates(&node.taints));
-            let Some(value) = node
-                .labels
-                .get(&constraint.topology_key)
-                .filter(|_| counted)
-            else {
-                continue;
-            };
-            *counts.entry(value.clone()).or_default() += matching(constraint, pod, node);
-        }
-        let enough = i64::try_from(counts.len()).unwrap_or(i64::MAX) >= constraint.min_domains;
-        let smallest = if enough {
-            counts.values().copied().min().unwrap_or(0)
-        } else {
-            0
-        };
-        let counts_itself = i64::from(constraint.selector.matches(&pod.labels));
-        Self {
-            constraint,
-            counts,
-            smallest,
-            counts_itself,
-        }
-    }
-
-    fn allow(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let Some(value) = node.labels.get(&self.constraint.topology_key) else {
-            return refuse(Reason::SpreadLabel, false);
-        };
-        let here = self.counts.get(value).copied().unwrap_or(0);
-        if here + self.counts_itself - self.smallest > self.constraint.max_skew {
-            return refuse(Reason::Spread, true);
-        }
-        Ok(())
-    }
-}
-
-/// Pods on `node` that a spread constraint of `pod` counts.
-pub(super) fn matching(constraint: &Spread, pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let counted = node.pods.values().filter(|p| {
-        p.key.namespace == pod.key.namespace
-            && !p.terminating
-            && constraint.selector.matches(&p.labels)
-    });
-    i64::try_from(counted.count()).unwrap_or(i64::MAX)
 }

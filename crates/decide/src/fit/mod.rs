@@ -2,6 +2,7 @@
 //! pure functions. The embedded scheduler and the node planner both ask here.
 
 mod affinity;
+mod around;
 mod filter;
 pub mod golden;
 mod labels;
@@ -11,7 +12,8 @@ mod score;
 mod snapshot;
 mod verdict;
 
-pub use filter::{Check, Reason, Rejection};
+pub use around::Surroundings;
+pub use filter::{Check, Reason, Rejection, filter};
 pub use pod::{HostPort, PodInfo, PodKey, PodTerm, Spread, Taint, Toleration};
 pub use resources::{Resources, is_gpu, of_pod};
 pub use score::{best, score};

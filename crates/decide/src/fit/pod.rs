@@ -192,12 +192,13 @@ pub struct PodInfo {
     pub terminating: bool,
     /// Annotations, which the node planner reads.
     pub annotations: BTreeMap<String, String>,
-    /// Has an emptyDir or hostPath volume.
-    pub local_storage: bool,
+    /// Names of its volumes that stay behind on the node's disk: hostPath, and
+    /// emptyDir other than in memory.
+    pub local_volumes: Vec<String>,
     /// `status.startTime` or the creation time, as text that sorts by time.
     pub started: String,
     /// Everything that decides where it may go, as one text: pods with equal
-    /// texts have equal chances.
+    /// texts have equal chances. The node that it has got is left out.
     pub class: Arc<str>,
 }
 
@@ -268,8 +269,13 @@ impl PodInfo {
             ),
             terminating: !meta["deletionTimestamp"].is_null(),
             annotations: strings(&meta["annotations"]),
-            local_storage: array(spec, "volumes")
-                .any(|v| v.get("emptyDir").is_some() || v.get("hostPath").is_some()),
+            local_volumes: array(spec, "volumes")
+                .filter(|v| {
+                    let memory = v["emptyDir"]["medium"] == "Memory";
+                    v["hostPath"].is_object() || (v["emptyDir"].is_object() && !memory)
+                })
+                .map(|v| text(v, "name"))
+                .collect(),
             started: pod["status"]["startTime"]
                 .as_str()
                 .or_else(|| meta["creationTimestamp"].as_str())
@@ -326,7 +332,6 @@ fn class(namespace: &str, labels: &Value, spec: &Value) -> Arc<str> {
         .filter_map(|v| v.get("persistentVolumeClaim"))
         .collect();
     let parts = [
-        "nodeName",
         "nodeSelector",
         "affinity",
         "tolerations",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::matching;
+use super::around::matching;
 use super::pod::PodInfo;
 use super::snapshot::{NodeInfo, Snapshot};
 

@@ -255,6 +255,15 @@ impl Snapshot {
         self.nodes.values().filter(|n| n.exists)
     }
 
+    /// The nodes that exist from this name on, by name.
+    pub fn nodes_from(&self, name: &str) -> impl Iterator<Item = &NodeInfo> {
+        let range = (std::ops::Bound::Included(name), std::ops::Bound::Unbounded);
+        self.nodes
+            .range::<str, _>(range)
+            .map(|(_, n)| n)
+            .filter(|n| n.exists)
+    }
+
     /// One node.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.nodes.get(name).filter(|n| n.exists)

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::disruption::{Budgets, blocker, disabled, goes_with_node};
 use super::events::Event;
 use super::explain::NodeOutcome;
 use super::types::{
-    InstanceState, Leaving, Observed, Plan, PoolView, Removal, Settings, State, TaintChange, after,
-    elapsed,
+    InstanceState, Leaving, Observed, Plan, PoolView, Removal, Settings, State, TaintChange, Told,
+    after, elapsed,
 };
 use super::world::{World, usable};
 use super::{CANDIDATE_TAINT, LEAVING_TAINT};
@@ -18,14 +19,36 @@ use crate::fit::{NodeInfo, PodInfo};
 
 /// How long a taint may take to be seen.
 const UNSEEN: Duration = Duration::from_secs(15);
+const NO_PLACE: &str = "NoPlaceToMovePods";
+/// Reasons why a node stays that the owners of pods and nodes can change.
+const TOLD: [&str; 3] = [
+    "ScaleDownDisabledAnnotation",
+    "BlockedByPod",
+    "BlockedByOnCompletionPod",
+];
 
 /// A node that might go.
 struct Candidate<'a> {
     pool: &'a PoolView,
     node: &'a NodeInfo,
+    /// It has been there for long and cannot be used.
+    unready: bool,
     utilization: f64,
     /// Pods that would have to move.
     pods: Vec<Arc<PodInfo>>,
+}
+
+impl Candidate<'_> {
+    /// Since when it is not needed, or not usable; from now on if that is new.
+    fn since(&self, now: Timestamp, state: &mut State) -> Timestamp {
+        let (is, was) = if self.unready {
+            (&mut state.unready, &mut state.unneeded)
+        } else {
+            (&mut state.unneeded, &mut state.unready)
+        };
+        was.remove(&*self.node.name);
+        *is.entry(self.node.name.to_string()).or_insert(now)
+    }
 }
 
 /// Marks, empties and removes nodes that are not needed.
@@ -36,6 +59,7 @@ pub(super) fn handle(
     world: &mut World,
     plan: &mut Plan,
 ) {
+    let budgets = Budgets::new(&seen.budgets);
     let mut candidates = Vec::new();
     for pool in seen.pools.iter().filter(|p| p.scales()) {
         for instance in &pool.instances {
@@ -70,8 +94,9 @@ pub(super) fn handle(
                 continue;
             }
             plan.state.leaving.remove(&instance.name);
-            if world.upcoming.contains(&instance.name) || !usable(node, pool) {
+            if world.upcoming.contains(&instance.name) {
                 plan.state.unneeded.remove(&instance.name);
+                plan.state.unready.remove(&instance.name);
                 explain(
                     plan,
                     NodeOutcome::Upcoming {
@@ -80,7 +105,7 @@ pub(super) fn handle(
                 );
                 continue;
             }
-            match consider(settings, pool, node, world) {
+            match consider(settings, pool, node, world, &budgets) {
                 Ok(candidate) => candidates.push(candidate),
                 Err(outcome) => {
                     explain(plan, outcome);
@@ -102,7 +127,8 @@ pub(super) fn handle(
         .iter()
         .map(|pool| (pool.group.clone(), count_leaving(pool, seen, &plan.state)))
         .collect();
-    select(settings, now, world, candidates, leaving, plan);
+    select(settings, now, world, budgets, candidates, leaving, plan);
+    tell_kept(settings, now, plan);
 }
 
 /// Nodes of a pool that are on their way out and still count in its target.
@@ -125,58 +151,41 @@ fn consider<'a>(
     pool: &'a PoolView,
     node: &'a NodeInfo,
     world: &World,
+    budgets: &Budgets<'_>,
 ) -> Result<Candidate<'a>, NodeOutcome> {
-    let utilization = utilization(node);
+    let unready = !usable(node, pool);
+    // What runs on a node that does not work is no use of it.
+    let utilization = if unready { 0.0 } else { utilization(node) };
     if world.promised.contains_key(&node.name) || utilization > settings.threshold {
         return Err(NodeOutcome::Needed { utilization });
     }
-    let off = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
-    if node.annotations.get(off).is_some_and(|v| v == "true") {
-        return Err(NodeOutcome::Kept {
-            reason: "ScaleDownDisabledAnnotation",
-        });
+    if let Some(detail) = disabled(node) {
+        return Err(kept("ScaleDownDisabledAnnotation", detail));
     }
     let mut pods = Vec::new();
-    for pod in node.pods.values() {
-        if goes_with_node(pod) {
-            continue;
-        }
-        if !movable(pod) {
-            return Err(NodeOutcome::Kept {
-                reason: "BlockedByPod",
-            });
+    for pod in node.pods.values().filter(|p| holds(node, p)) {
+        if let Some((reason, detail)) = blocker(pod, budgets, settings.local_storage) {
+            return Err(kept(reason, detail));
         }
         pods.push(pod.clone());
     }
     Ok(Candidate {
         pool,
         node,
+        unready,
         utilization,
         pods,
     })
 }
 
-/// Whether a pod is no reason to keep a node: it is there for the node's sake.
-fn goes_with_node(pod: &PodInfo) -> bool {
-    pod.is_daemon() || pod.annotations.contains_key("kubernetes.io/config.mirror")
+fn kept(reason: &'static str, detail: String) -> NodeOutcome {
+    NodeOutcome::Kept { reason, detail }
 }
 
-/// Whether a pod may be evicted to empty its node.
-fn movable(pod: &PodInfo) -> bool {
-    match pod
-        .annotations
-        .get("cluster-autoscaler.kubernetes.io/safe-to-evict")
-    {
-        Some(v) if v == "true" => return true,
-        Some(v) if v == "false" => return false,
-        _ => {}
-    }
-    let replicated = ["ReplicaSet", "ReplicationController", "Job", "StatefulSet"];
-    let replaced = pod
-        .controller
-        .as_ref()
-        .is_some_and(|(kind, _)| replicated.contains(&kind.as_str()));
-    replaced && &*pod.key.namespace != "kube-system"
+/// Whether a pod has to be gone before its node goes. Nobody confirms the end of
+/// a pod whose node does not work.
+fn holds(node: &NodeInfo, pod: &PodInfo) -> bool {
+    !goes_with_node(pod) && (node.ready || !pod.terminating)
 }
 
 /// Share in use: of the GPUs where there are some, else the larger of CPU and memory.
@@ -200,55 +209,64 @@ fn utilization(node: &NodeInfo) -> f64 {
 }
 
 /// Goes through the candidates, best first, and lets go of those that can be spared.
+#[allow(clippy::too_many_arguments)]
 fn select(
     settings: &Settings,
     now: Timestamp,
     world: &mut World,
+    mut budgets: Budgets<'_>,
     candidates: Vec<Candidate<'_>>,
     mut going: BTreeMap<String, u32>,
     plan: &mut Plan,
 ) {
+    let growing: BTreeSet<String> = plan.orders.iter().map(|o| o.group.clone()).collect();
     let mut gone: BTreeSet<String> = BTreeSet::new();
     let mut started = 0;
     for candidate in candidates {
         let Candidate {
-            pool,
-            node,
-            utilization,
-            pods,
-        } = candidate;
+            pool, node, pods, ..
+        } = &candidate;
         let name = node.name.to_string();
         let taken = going.get(&pool.group).copied().unwrap_or(0);
-        let ordered = plan.orders.iter().any(|o| o.group == pool.group);
-        let reason = if pool.target.saturating_sub(taken) <= pool.min {
-            Some("NodeGroupMinSizeReached")
-        } else if ordered {
-            Some("NotUnneededOtherReason")
+        let refusal = if pool.target.saturating_sub(taken) <= pool.min {
+            let least = format!("group {} has {} nodes at the least", pool.group, pool.min);
+            Some(("NodeGroupMinSizeReached", least))
+        } else if growing.contains(&pool.group) {
+            let grows = format!("group {} grows in this very plan", pool.group);
+            Some(("NotUnneededOtherReason", grows))
         } else if world.promised.contains_key(&node.name) {
-            Some("NoPlaceToMovePods")
+            Some((NO_PLACE, "pods from elsewhere are to come here".to_owned()))
         } else {
             None
         };
-        if let Some(reason) = reason {
-            plan.explanation
-                .nodes
-                .insert(name, NodeOutcome::Kept { reason });
+        if let Some((reason, detail)) = refusal {
+            plan.explanation.nodes.insert(name, kept(reason, detail));
             needed(node, plan);
             continue;
         }
+        if let Some(detail) = budgets.refusal(pods) {
+            // It goes on being unneeded: the budget may allow more at any moment.
+            candidate.since(now, &mut plan.state);
+            let outcome = kept("BlockedByPod", detail);
+            plan.explanation.nodes.insert(name, outcome);
+            continue;
+        }
         gone.insert(name.clone());
-        if !pods.is_empty() && !world.relocate(&pods, &gone) {
+        if !pods.is_empty() && !world.relocate(pods, &gone) {
             gone.remove(&name);
-            let outcome = NodeOutcome::Kept {
-                reason: "NoPlaceToMovePods",
-            };
+            let outcome = kept(NO_PLACE, "its pods fit on no other node".to_owned());
             plan.explanation.nodes.insert(name, outcome);
             needed(node, plan);
             continue;
         }
         *going.entry(pool.group.clone()).or_default() += 1;
-        let since = *plan.state.unneeded.entry(name.clone()).or_insert(now);
-        let until = after(since, settings.unneeded).max(held_until(settings, pool, &plan.state));
+        let since = candidate.since(now, &mut plan.state);
+        let wait = if candidate.unready {
+            settings.unready
+        } else {
+            settings.unneeded
+        };
+        let until = after(since, wait).max(held_until(settings, pool, &plan.state));
         plan.explanation
             .nodes
             .insert(name, NodeOutcome::Unneeded { since, until });
@@ -262,7 +280,8 @@ fn select(
             continue;
         }
         started += 1;
-        mark(settings, node, utilization, &pods, now, plan);
+        budgets.take(pods);
+        mark(settings, &candidate, now, plan);
     }
 }
 
@@ -280,14 +299,8 @@ fn held_until(settings: &Settings, pool: &PoolView, state: &State) -> Timestamp 
 }
 
 /// Starts to remove a node.
-fn mark(
-    settings: &Settings,
-    node: &NodeInfo,
-    utilization: f64,
-    pods: &[Arc<PodInfo>],
-    now: Timestamp,
-    plan: &mut Plan,
-) {
+fn mark(settings: &Settings, candidate: &Candidate<'_>, now: Timestamp, plan: &mut Plan) {
+    let (node, pods) = (candidate.node, &candidate.pods);
     let name = node.name.to_string();
     plan.taints.push(TaintChange {
         node: name.clone(),
@@ -300,11 +313,13 @@ fn mark(
         plan.events.push(Event::removing_empty(&name));
     } else {
         let keys: Vec<_> = pods.iter().map(|p| p.key.clone()).collect();
-        plan.events.push(Event::removing(&name, utilization, &keys));
+        plan.events
+            .push(Event::removing(&name, candidate.utilization, &keys));
         plan.events.extend(pods.iter().map(|p| Event::moving(p)));
         plan.evictions.extend(keys);
     }
     plan.state.unneeded.remove(&name);
+    plan.state.unready.remove(&name);
     let drain = !pods.is_empty();
     plan.state.leaving.insert(
         name,
@@ -316,6 +331,51 @@ fn mark(
         },
     );
     plan.wake_at(Some(after(now, settings.delay_after_taint)));
+}
+
+/// Tells why little used nodes stay, where somebody could do something about it:
+/// once they would be gone otherwise, then more and more rarely.
+fn tell_kept(settings: &Settings, now: Timestamp, plan: &mut Plan) {
+    let Plan {
+        explanation, state, ..
+    } = plan;
+    let stays = |name: &String| match explanation.nodes.get(name) {
+        Some(NodeOutcome::Kept { reason, detail }) if TOLD.contains(reason) => Some(detail),
+        _ => None,
+    };
+    state.kept.retain(|name, _| stays(name).is_some());
+    let mut wake = None;
+    let mut events = Vec::new();
+    for (name, detail) in explanation
+        .nodes
+        .keys()
+        .filter_map(|n| Some((n, stays(n)?)))
+    {
+        let known = state.kept.get(name).filter(|t| *t.text == **detail);
+        let wait = match known {
+            Some(told) if elapsed(told.at, now) < told.wait => {
+                let at = after(told.at, told.wait);
+                wake = Some(wake.map_or(at, |w: Timestamp| w.min(at)));
+                continue;
+            }
+            Some(told) => {
+                events.push(Event::kept(name, detail));
+                told.wait.saturating_mul(2).min(settings.repeat_max)
+            }
+            None => settings.kept_after,
+        };
+        let at = after(now, wait);
+        wake = Some(wake.map_or(at, |w| w.min(at)));
+        let told = Told {
+            uid: String::new(),
+            text: Arc::from(detail.as_str()),
+            at: now,
+            wait,
+        };
+        state.kept.insert(name.clone(), told);
+    }
+    plan.events.extend(events);
+    plan.wake_at(wake);
 }
 
 /// Goes on with a node that carries the taint.
@@ -340,7 +400,7 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
         .pods
         .values()
         .map(|p| &**p)
-        .filter(|p| !goes_with_node(p))
+        .filter(|p| holds(node, p))
         .collect();
     let limit = after(leaving.since, settings.drain);
     if due > now {
@@ -371,12 +431,17 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
         // An eviction may be refused for a while, by a disruption budget for one.
         if after(leaving.asked, settings.evict_again) <= now {
             leaving.asked = now;
-            let asked = busy.iter().filter(|p| !p.terminating && movable(p));
+            let asked = busy.iter().filter(|p| !p.terminating && !pinned(p));
             plan.evictions.extend(asked.map(|p| p.key.clone()));
         }
         let again = after(leaving.asked, settings.evict_again);
         plan.wake_at(Some(limit.min(again)));
     }
+}
+
+/// Whether a pod that has come meanwhile must not be asked to go.
+fn pinned(pod: &PodInfo) -> bool {
+    blocker(pod, &Budgets::new(&[]), false).is_some() && &*pod.key.namespace != "kube-system"
 }
 
 /// Marks an unneeded node so that new pods rather go elsewhere.
@@ -395,6 +460,7 @@ fn soft_taint(node: &NodeInfo, since: Timestamp, plan: &mut Plan) {
 /// Takes note that a node is needed (again).
 fn needed(node: &NodeInfo, plan: &mut Plan) {
     plan.state.unneeded.remove(&*node.name);
+    plan.state.unready.remove(&*node.name);
     if node.taints.iter().any(|t| t.key == CANDIDATE_TAINT) {
         plan.taints.push(TaintChange {
             node: node.name.to_string(),

@@ -129,6 +129,12 @@ impl Event {
         Self::new(Target::Node(node.to_owned()), false, "ScaleDown", message)
     }
 
+    pub(super) fn kept(node: &str, why: &str) -> Self {
+        let message = format!("node is little used and stays: {why}");
+        let target = Target::Node(node.to_owned());
+        Self::new(target, false, "ScaleDownBlocked", message)
+    }
+
     pub(super) fn removing_empty(node: &str) -> Self {
         let message = format!("Scale-down: removing empty node \"{node}\"");
         Self::new(Target::Status, false, "ScaleDownEmpty", message)

@@ -6,8 +6,10 @@
 //! the reason for each pod and each node. Planning again on what a plan has
 //! brought about changes nothing.
 
+mod disruption;
 mod down;
 mod events;
+mod expander;
 mod explain;
 mod fail;
 mod types;
@@ -19,8 +21,10 @@ mod tests;
 
 use jiff::Timestamp;
 
+pub use disruption::Budget;
 pub use events::{Event, Target};
-pub use explain::{Explanation, NodeOutcome, PodOutcome};
+pub use expander::{Priorities, PrioritiesError};
+pub use explain::{Explanation, NodeOutcome, PodOutcome, ReplicaOutcome};
 pub use types::{
     Backoff, Instance, InstanceState, Leaving, Observed, Order, Plan, PoolView, Registration,
     Removal, ReplicaPlan, Settings, State, TaintChange, Told,

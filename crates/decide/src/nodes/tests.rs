@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::{NodeInfo, PodInfo, Snapshot, Verdict, schedule};
 
+mod growing;
+mod keeping;
 mod patience;
 
 const GPUS: &str = "aks-gpunp-36854149-vmss";
@@ -47,6 +49,7 @@ fn pool(group: &str, gpus: u32, max: u32, price: f64) -> PoolView {
         max,
         target: 0,
         price,
+        priority: None,
         template: NodeInfo::parse(&template(gpus)),
         instances: Vec::new(),
     }
@@ -221,6 +224,7 @@ impl Lab {
                 }
                 let mut node = template(gpus);
                 node["metadata"]["name"] = json!(instance.name);
+                node["metadata"]["labels"]["kubernetes.io/hostname"] = json!(instance.name);
                 self.nodes.push(node);
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::disruption::Budget;
 use super::events::Event;
 use super::explain::Explanation;
 use crate::fit::{NodeInfo, PodInfo, PodKey, Snapshot};
@@ -26,7 +27,11 @@ pub struct Settings {
     pub vanished: Duration,
     /// Between the taint and the removal, so that a pod on its way is seen.
     pub delay_after_taint: Duration,
-    /// A node that is used by at least this share is needed.
+    /// A node that has not been usable for this long goes.
+    pub unready: Duration,
+    /// Whether a pod that keeps data on its node's disk keeps the node.
+    pub local_storage: bool,
+    /// A node that is used by more than this share is needed.
     pub threshold: f64,
     /// First pause after a failed order; doubles.
     pub backoff: Duration,
@@ -40,6 +45,8 @@ pub struct Settings {
     pub repeat: Duration,
     /// Longest time after which the same is told again.
     pub repeat_max: Duration,
+    /// Why a little used node stays is first told after this long.
+    pub kept_after: Duration,
     /// Pods that would not leave a node are asked again after this long.
     pub evict_again: Duration,
     /// A node whose pods have not left after this long stays.
@@ -58,6 +65,8 @@ impl Default for Settings {
             provision: minutes(15),
             vanished: minutes(2),
             delay_after_taint: Duration::from_secs(5),
+            unready: minutes(20),
+            local_storage: true,
             threshold: 0.5,
             backoff: minutes(5),
             backoff_max: minutes(30),
@@ -65,6 +74,7 @@ impl Default for Settings {
             expendable: -10,
             repeat: minutes(5),
             repeat_max: minutes(60),
+            kept_after: minutes(10),
             evict_again: Duration::from_secs(10),
             drain: minutes(12),
             parallel: 10,
@@ -85,6 +95,9 @@ pub struct PoolView {
     pub target: u32,
     /// Cost of a node for an hour; 0 when unknown.
     pub price: f64,
+    /// Pools of higher priority are asked first, those without one last; the
+    /// price decides among equals.
+    pub priority: Option<i64>,
     /// What a new node will be like.
     pub template: NodeInfo,
     /// Its machines.
@@ -149,6 +162,10 @@ pub struct Observed {
     pub pending: Vec<Arc<PodInfo>>,
     /// Replicas to come.
     pub plans: Vec<ReplicaPlan>,
+    /// A pod of each DaemonSet, as it would come with a new node.
+    pub daemons: Vec<Arc<PodInfo>>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Budget>,
 }
 
 impl Observed {
@@ -194,17 +211,42 @@ pub enum Registration {
     Gone(Timestamp),
 }
 
-/// A refusal told about a pod.
+/// A refusal told about a pod or a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The pod's uid.
+    /// The pod's uid, "" for a node.
     pub uid: String,
     /// What was told.
-    pub text: String,
+    pub text: Arc<str>,
     /// When.
     pub at: Timestamp,
     /// How long until the same is told again.
     pub wait: Duration,
+}
+
+impl Told {
+    /// What to remember when `text` is told now, or until when it is not.
+    pub(super) fn again(
+        known: Option<&Self>,
+        settings: &Settings,
+        uid: &str,
+        text: &Arc<str>,
+        now: Timestamp,
+    ) -> Result<Self, Timestamp> {
+        let wait = match known.filter(|t| t.text == *text && t.uid == uid) {
+            Some(told) if elapsed(told.at, now) < told.wait => {
+                return Err(after(told.at, told.wait));
+            }
+            Some(told) => told.wait.saturating_mul(2).min(settings.repeat_max),
+            None => settings.repeat,
+        };
+        Ok(Self {
+            uid: uid.to_owned(),
+            text: text.clone(),
+            at: now,
+            wait,
+        })
+    }
 }
 
 /// What the planner remembers from one time to the next.
@@ -212,6 +254,8 @@ pub struct Told {
 pub struct State {
     /// Since when a node is not needed.
     pub unneeded: BTreeMap<String, Timestamp>,
+    /// Since when a node that should be usable is not.
+    pub unready: BTreeMap<String, Timestamp>,
     /// Nodes on their way out.
     pub leaving: BTreeMap<String, Leaving>,
     /// Pools that failed, by group.
@@ -222,6 +266,8 @@ pub struct State {
     pub reported: BTreeSet<String>,
     /// The last refusal told about each pod that waits.
     pub told: BTreeMap<PodKey, Told>,
+    /// The last reason told about each little used node that stays.
+    pub kept: BTreeMap<String, Told>,
     /// Machines and their nodes, by name.
     pub machines: BTreeMap<String, Registration>,
 }
@@ -230,12 +276,16 @@ impl State {
     /// Takes note of the machines' nodes and drops what is about things that are gone.
     pub(super) fn follow(&mut self, settings: &Settings, seen: &Observed, now: Timestamp) {
         let names: BTreeSet<&str> = seen.instances().map(|(_, i)| i.name.as_str()).collect();
-        let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();
         self.unneeded
             .retain(|node, _| names.contains(node.as_str()));
+        self.unready.retain(|node, _| names.contains(node.as_str()));
         self.leaving.retain(|node, _| names.contains(node.as_str()));
         self.reported.retain(|node| names.contains(node.as_str()));
-        self.told.retain(|key, _| pending.contains(key));
+        self.kept.retain(|node, _| names.contains(node.as_str()));
+        if !self.told.is_empty() {
+            let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();
+            self.told.retain(|key, _| pending.contains(key));
+        }
         let day = Duration::from_secs(86_400);
         self.backoffs.retain(|_, b| elapsed(b.until, now) < day);
         self.machines
@@ -265,7 +315,7 @@ impl State {
     pub fn failed(&mut self, settings: &Settings, group: &str, now: Timestamp) {
         let step = match self.backoffs.get(group) {
             Some(b) if elapsed(b.until, now) < settings.backoff_memory => {
-                (b.step * 2).min(settings.backoff_max)
+                b.step.saturating_mul(2).min(settings.backoff_max)
             }
             _ => settings.backoff,
         };

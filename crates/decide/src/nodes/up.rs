@@ -7,19 +7,40 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::events::Event;
-use super::explain::PodOutcome;
-use super::types::{Observed, Order, Plan, PoolView, Settings, Told, after, elapsed};
+use super::explain::{PodOutcome, ReplicaOutcome};
+use super::types::{Observed, Order, Plan, PoolView, Settings, Told, after};
 use super::world::World;
-use crate::fit::{Check, NodeInfo, PodInfo, PodKey};
+use crate::fit::{NodeInfo, PodInfo, PodKey};
 
 const BACKING_OFF: &str = "in backoff after failed scale-up";
 const AT_MAX: &str = "max node group size reached";
+/// Most planned replicas of one workload that are looked at.
+const MOST_PLANNED: u32 = 10_000;
 
 /// What is ordered for one pool in this plan.
 #[derive(Default)]
 struct Draft {
     nodes: u32,
     pods: Vec<Arc<PodInfo>>,
+}
+
+/// A pod to find room for.
+struct Wanted {
+    pod: Arc<PodInfo>,
+    class: usize,
+    /// The replica plan that it comes from; `None` for a pod that exists.
+    plan: Option<usize>,
+}
+
+/// What is found out about a class of pods while they are handled.
+#[derive(Default)]
+struct Kin {
+    /// How many are still to be handled.
+    left: usize,
+    /// Why there is no room, and after how many changes that was found. Nodes only
+    /// fill up, so it holds for every further one, unless other pods matter to it
+    /// and have come since.
+    refused: Option<(PodOutcome, Arc<str>, usize)>,
 }
 
 /// Orders nodes for pods without one, and says which pods cannot be helped.
@@ -31,30 +52,37 @@ pub(super) fn handle(
     plan: &mut Plan,
 ) {
     let mut drafts: Vec<Draft> = seen.pools.iter().map(|_| Draft::default()).collect();
-    let queue = demand(settings, seen, plan);
-    let mut left: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for (pod, _) in &queue {
-        *left.entry(pod.class.clone()).or_default() += 1;
+    let mut replicas: Vec<ReplicaOutcome> = seen.plans.iter().map(ReplicaOutcome::new).collect();
+    let queue = demand(settings, seen, world, plan);
+    let mut kin: Vec<Kin> = Vec::new();
+    for wanted in &queue {
+        if kin.len() <= wanted.class {
+            kin.resize_with(wanted.class + 1, Kin::default);
+        }
+        kin[wanted.class].left += 1;
     }
-    // Outcomes that hold for every further pod of a class: nodes only fill up.
-    let mut settled: BTreeMap<Arc<str>, PodOutcome> = BTreeMap::new();
     let mut opened: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for (pod, real) in queue {
-        let alike = left.get(&pod.class).copied().unwrap_or(1);
-        if let Some(count) = left.get_mut(&pod.class) {
-            *count -= 1;
-        }
-        if let Some(outcome) = settled.get(&pod.class).filter(|_| !pod.looks_at_others()) {
-            plan.explanation
-                .pods
-                .insert(pod.key.to_string(), outcome.clone());
-            tell_refusal(settings, seen, now, &pod, outcome, real, plan);
-            continue;
-        }
-        let outcome = if let Some(node) = world.place(&pod) {
+    for wanted in queue {
+        let Wanted {
+            pod,
+            class,
+            plan: planned,
+        } = wanted;
+        let alike = kin[class].left;
+        kin[class].left -= 1;
+        let known = kin[class].refused.as_ref();
+        let known = known.filter(|(_, _, at)| !pod.looks_at_others() || *at == world.changes());
+        let outcome = if let Some((outcome, why, _)) = known {
+            if planned.is_none() {
+                tell_refusal(settings, seen, now, &pod, why, plan);
+            }
+            outcome.clone()
+        } else if let Some(node) = world.place(&pod, class) {
             match opened.get(&node) {
                 Some(pool) => {
-                    drafts[*pool].pods.extend(real.then(|| pod.clone()));
+                    drafts[*pool]
+                        .pods
+                        .extend(planned.is_none().then(|| pod.clone()));
                     PodOutcome::Ordered {
                         group: seen.pools[*pool].group.clone(),
                     }
@@ -67,37 +95,45 @@ pub(super) fn handle(
                 },
             }
         } else {
-            match choose(seen, now, &pod, alike, world, plan, &drafts) {
+            match choose(seen, now, &pod, class, alike, world, plan, &drafts) {
                 Ok(at) => {
-                    let pool = &seen.pools[at];
-                    opened.insert(world.open(pool, &pod), at);
+                    opened.insert(world.open(seen, at, &pod), at);
                     drafts[at].nodes += 1;
-                    drafts[at].pods.extend(real.then(|| pod.clone()));
+                    drafts[at]
+                        .pods
+                        .extend(planned.is_none().then(|| pod.clone()));
                     PodOutcome::Ordered {
-                        group: pool.group.clone(),
+                        group: seen.pools[at].group.clone(),
                     }
                 }
                 Err(reasons) => {
+                    let why: Arc<str> = Arc::from(summary(&reasons));
                     let outcome = PodOutcome::Refused { reasons };
-                    settled.insert(pod.class.clone(), outcome.clone());
+                    if planned.is_none() {
+                        tell_refusal(settings, seen, now, &pod, &why, plan);
+                    }
+                    kin[class].refused = Some((outcome.clone(), why, world.changes()));
                     outcome
                 }
             }
         };
-        plan.explanation
-            .pods
-            .insert(pod.key.to_string(), outcome.clone());
-        tell_refusal(settings, seen, now, &pod, &outcome, real, plan);
+        match planned {
+            Some(at) => replicas[at].count(&outcome),
+            None => {
+                plan.explanation.pods.insert(pod.key.to_string(), outcome);
+            }
+        }
     }
+    plan.explanation.replicas = replicas;
     for (pool, draft) in seen.pools.iter().zip(drafts) {
         order(pool, draft, now, plan);
     }
 }
 
 /// Pods to find room for: the important first, then those that are hard to
-/// place. The flag says whether the pod exists.
-fn demand(settings: &Settings, seen: &Observed, plan: &mut Plan) -> Vec<(Arc<PodInfo>, bool)> {
-    let mut queue = Vec::new();
+/// place, those that exist before those that are planned, the oldest first.
+fn demand(settings: &Settings, seen: &Observed, world: &mut World, plan: &mut Plan) -> Vec<Wanted> {
+    let mut queue = Vec::with_capacity(seen.pending.len());
     for pod in &seen.pending {
         if pod.is_daemon() || pod.terminating {
             continue;
@@ -108,87 +144,119 @@ fn demand(settings: &Settings, seen: &Observed, plan: &mut Plan) -> Vec<(Arc<Pod
                 .insert(pod.key.to_string(), PodOutcome::Expendable);
             continue;
         }
-        queue.push((pod.clone(), true));
+        queue.push(Wanted {
+            pod: pod.clone(),
+            class: world.class(pod),
+            plan: None,
+        });
     }
-    for planned in &seen.plans {
+    for (at, planned) in seen.plans.iter().enumerate() {
+        if planned.pod.priority < settings.expendable {
+            continue;
+        }
+        let free = PodInfo {
+            node: None,
+            ..PodInfo::clone(&planned.pod)
+        };
+        let class = world.class(&free);
         // Far beyond what any pool may hold; a bound on work, not a rule.
-        for i in 0..planned.missing.min(10_000) {
+        for i in 0..planned.missing.min(MOST_PLANNED) {
             let key = PodKey {
-                namespace: planned.pod.key.namespace.clone(),
-                name: Arc::from(format!("{}-planned-{i:05}", planned.pod.key.name)),
+                namespace: free.key.namespace.clone(),
+                name: Arc::from(format!("{}-planned-{i:05}", free.key.name)),
             };
-            queue.push((
-                Arc::new(PodInfo {
-                    key,
-                    ..PodInfo::clone(&planned.pod)
-                }),
-                false,
-            ));
+            let pod = PodInfo {
+                key,
+                ..free.clone()
+            };
+            queue.push(Wanted {
+                pod: Arc::new(pod),
+                class,
+                plan: Some(at),
+            });
         }
     }
-    queue.sort_by_key(|(pod, real)| {
-        (
-            Reverse(pod.priority),
-            Reverse(pod.requests.gpus()),
-            Reverse(pod.requests.memory),
-            Reverse(pod.requests.cpu),
-            !real,
-            pod.started.clone(),
-            pod.key.clone(),
-        )
+    queue.sort_by(|a, b| {
+        let (p, q) = (&*a.pod, &*b.pod);
+        (q.priority.cmp(&p.priority))
+            .then_with(|| q.requests.gpus().cmp(&p.requests.gpus()))
+            .then_with(|| q.requests.memory.cmp(&p.requests.memory))
+            .then_with(|| q.requests.cpu.cmp(&p.requests.cpu))
+            .then_with(|| a.plan.cmp(&b.plan))
+            .then_with(|| p.started.cmp(&q.started))
+            .then_with(|| p.key.cmp(&q.key))
     });
     queue
 }
 
-/// The pool whose new node serves such pods at the lowest cost, or why none does.
+/// The pool whose new node serves such pods best, or why none does: the highest
+/// priority where pools have one, then the lowest price for each pod served,
+/// then the fewest GPUs left over.
+#[allow(clippy::too_many_arguments)]
 fn choose(
     seen: &Observed,
     now: Timestamp,
     pod: &PodInfo,
+    class: usize,
     alike: usize,
     world: &World,
     plan: &Plan,
     drafts: &[Draft],
 ) -> Result<usize, BTreeMap<String, Vec<String>>> {
-    let check = Check::new(pod, &world.cluster);
     let mut reasons = BTreeMap::new();
-    let mut found: Option<((f64, i64), usize)> = None;
+    let mut found: Option<((Reverse<Option<i64>>, f64, i64), usize)> = None;
     for (at, pool) in seen.pools.iter().enumerate().filter(|(_, p)| p.scales()) {
-        let mut refuse = |why: Vec<String>| {
-            reasons.insert(pool.group.clone(), why);
-        };
-        if plan.state.backs_off(&pool.group, now) {
-            refuse(vec![BACKING_OFF.to_owned()]);
-        } else if pool.target + drafts[at].nodes >= pool.max {
-            refuse(vec![AT_MAX.to_owned()]);
-        } else if let Err(rejection) = check.filter(&pool.template) {
-            refuse(rejection.reasons.iter().map(ToString::to_string).collect());
+        let refusal = if plan.state.backs_off(&pool.group, now) {
+            vec![BACKING_OFF.to_owned()]
+        } else if pool.target.saturating_add(drafts[at].nodes) >= pool.max {
+            vec![AT_MAX.to_owned()]
+        } else if let Err(rejection) = world.suits(pod, class, at) {
+            rejection.reasons.iter().map(ToString::to_string).collect()
         } else {
-            let held = capacity(pod, &pool.template).min(alike).max(1);
-            let spare = pool.template.allocatable.gpus() - pod.requests.gpus();
-            let cost = (pool.price / held as f64, spare);
+            let template = &world.templates[at];
+            let held = capacity(pod, template).min(alike).max(1);
+            let spare = template.allocatable.gpus() - pod.requests.gpus();
+            let cost = (Reverse(pool.priority), pool.price / held as f64, spare);
             if found.as_ref().is_none_or(|(best, _)| cost < *best) {
                 found = Some((cost, at));
             }
+            continue;
+        };
+        if found.is_none() {
+            reasons.insert(pool.group.clone(), refusal);
         }
     }
     found.map(|(_, at)| at).ok_or(reasons)
 }
 
-/// How many such pods an empty node holds.
+/// Reasons of all pools as one text: `2 max node group size reached, 1 …`.
+fn summary(reasons: &BTreeMap<String, Vec<String>>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in reasons.values().flatten() {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut parts: Vec<String> = counts.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    parts.sort();
+    parts.join(", ")
+}
+
+/// How many such pods a new node holds.
 fn capacity(pod: &PodInfo, node: &NodeInfo) -> usize {
-    let (asked, all) = (&pod.requests, &node.allocatable);
-    let mut most = all.pods;
-    let mut limit = |asked: i64, all: i64| {
+    let (asked, all, used) = (&pod.requests, &node.allocatable, &node.used);
+    let mut most = all.pods - used.pods;
+    let mut limit = |asked: i64, free: i64| {
         if asked > 0 {
-            most = most.min(all / asked);
+            most = most.min(free / asked);
         }
     };
-    limit(asked.cpu, all.cpu);
-    limit(asked.memory, all.memory);
-    limit(asked.ephemeral_storage, all.ephemeral_storage);
+    limit(asked.cpu, all.cpu - used.cpu);
+    limit(asked.memory, all.memory - used.memory);
+    limit(
+        asked.ephemeral_storage,
+        all.ephemeral_storage - used.ephemeral_storage,
+    );
     for (name, amount) in &asked.extended {
-        limit(*amount, all.get(name));
+        limit(*amount, all.get(name) - used.get(name));
     }
     usize::try_from(most).unwrap_or(0)
 }
@@ -200,42 +268,21 @@ fn tell_refusal(
     seen: &Observed,
     now: Timestamp,
     pod: &PodInfo,
-    outcome: &PodOutcome,
-    real: bool,
+    why: &Arc<str>,
     plan: &mut Plan,
 ) {
-    let PodOutcome::Refused { reasons } = outcome else {
-        return;
-    };
-    if !real || !seen.pools.iter().any(PoolView::scales) {
+    if !seen.pools.iter().any(PoolView::scales) {
         return;
     }
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in reasons.values().flatten() {
-        *counts.entry(reason).or_default() += 1;
-    }
-    let mut parts: Vec<String> = counts.iter().map(|(why, n)| format!("{n} {why}")).collect();
-    parts.sort();
-    let why = parts.join(", ");
     let known = plan.state.told.get(&pod.key);
-    let same = known.filter(|t| t.text == why && t.uid == pod.uid);
-    let wait = match same {
-        Some(told) if elapsed(told.at, now) < told.wait => {
-            plan.wake_at(Some(after(told.at, told.wait)));
-            return;
+    match Told::again(known, settings, &pod.uid, why, now) {
+        Ok(told) => {
+            plan.wake_at(Some(after(now, told.wait)));
+            plan.events.push(Event::not_triggered(pod, why));
+            plan.state.told.insert(pod.key.clone(), told);
         }
-        Some(told) => (told.wait * 2).min(settings.repeat_max),
-        None => settings.repeat,
-    };
-    plan.wake_at(Some(after(now, wait)));
-    plan.events.push(Event::not_triggered(pod, &why));
-    let told = Told {
-        uid: pod.uid.clone(),
-        text: why,
-        at: now,
-        wait,
-    };
-    plan.state.told.insert(pod.key.clone(), told);
+        Err(until) => plan.wake_at(Some(until)),
+    }
 }
 
 /// Turns a draft into an order, at least up to the pool's minimum.
@@ -249,7 +296,7 @@ fn order(pool: &PoolView, draft: Draft, now: Timestamp, plan: &mut Plan) {
     if nodes == 0 {
         return;
     }
-    let to = pool.target + nodes;
+    let to = pool.target.saturating_add(nodes);
     let mut accepted = vec![Event::ordered(pool, to)];
     accepted.extend(draft.pods.iter().map(|pod| Event::triggered(pod, pool, to)));
     plan.state.grown.insert(pool.group.clone(), now);

@@ -252,6 +252,7 @@ impl Cloud {
                 max: account.pool.max,
                 target: account.target,
                 price: account.pool.price,
+                priority: None,
                 template: NodeInfo::parse(&node::finished(&account.pool, &sample)),
                 instances: account
                     .machines
