@@ -574,7 +574,7 @@ mod tests {
             (place.key.map(part), part(place.value))
         };
         assert_eq!(at(0, "/a/0/x"), (Some((4, 5, "x")), (4, 8, "\"ü1\"")));
-        assert_eq!(at(0, "/a/0/p~1q/1").1, (5, 15, "two"));
+        assert_eq!(at(0, "/a/0/p~1q/1").1, (5, 16, "two"));
         assert_eq!(at(0, "/a/0/p~1q").0, Some((5, 5, "'p/q'")));
         assert_eq!(at(1, "/b/c"), (Some((7, 8, "c")), (7, 11, "3")));
         assert_eq!(at(1, "/d/e").1, (10, 6, "1"));
