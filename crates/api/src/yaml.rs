@@ -46,19 +46,101 @@ enum Key {
     Merge,
 }
 
+/// Where something stands in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Line of the first character, counted from 1.
+    pub line: usize,
+    /// Column of the first character, counted from 1 in characters.
+    pub column: usize,
+    /// Byte offset of the first character.
+    pub start: usize,
+    /// Byte offset after the last character.
+    pub end: usize,
+}
+
+impl Span {
+    fn of(span: &granit_parser::Span) -> Self {
+        let start = span.start.byte_offset().unwrap_or_default();
+        Self {
+            line: span.start.line(),
+            column: span.start.col() + 1,
+            start,
+            end: span.end.byte_offset().unwrap_or(start).max(start),
+        }
+    }
+}
+
+/// Where a value stands, and its key where it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The key in its map.
+    pub key: Option<Span>,
+    /// The value; for a list or map the place where it opens.
+    pub value: Span,
+}
+
+/// Where every value of a document stands, by JSON pointer ("" is the root).
+/// What an alias or a merge brings in stands at the alias.
+pub type Places = BTreeMap<String, Place>;
+
+/// One document of a YAML text with the places of its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacedDocument {
+    /// The content.
+    pub value: Value,
+    /// The line on which it starts, counted from 1.
+    pub line: usize,
+    /// Where its values stand.
+    pub places: Places,
+}
+
 struct Open {
     frame: Frame,
     anchor: usize,
     nodes_before: usize,
+    /// JSON pointer, where places are noted.
+    pointer: String,
 }
 
 /// Reads all documents; empty ones are left out.
 pub fn parse_documents(text: &str) -> Result<Vec<Document>, YamlError> {
+    let mut documents = Vec::new();
+    read(text, false, |builder, value| {
+        documents.push(Document {
+            value,
+            line: builder.line,
+        });
+    })?;
+    Ok(documents)
+}
+
+/// Like [`parse_documents`], and notes where each value stands.
+pub fn parse_documents_with_places(text: &str) -> Result<Vec<PlacedDocument>, YamlError> {
+    let mut documents = Vec::new();
+    read(text, true, |builder, value| {
+        documents.push(PlacedDocument {
+            value,
+            line: builder.line,
+            places: builder.places.take().unwrap_or_default(),
+        });
+    })?;
+    Ok(documents)
+}
+
+fn read(
+    text: &str,
+    placed: bool,
+    mut each: impl FnMut(&mut Builder, Value),
+) -> Result<(), YamlError> {
     let mut options = Options::default();
     options.emit_comments = false;
     options.block_scalar_eof_without_line_feed = true;
-    let mut documents = Vec::new();
-    let mut builder = Builder::default();
+    let fresh = || Builder {
+        places: placed.then(Places::new),
+        ..Builder::default()
+    };
+    let mut builder = fresh();
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| YamlError {
             line: error.marker().line(),
@@ -67,21 +149,21 @@ pub fn parse_documents(text: &str) -> Result<Vec<Document>, YamlError> {
         })?;
         let result = match event {
             Event::DocumentStart(..) => {
-                builder = Builder::default();
+                builder = fresh();
                 Ok(())
             }
             Event::DocumentEnd => {
                 if let Some(value) = builder.root.take().filter(|v| !v.is_null()) {
-                    documents.push(Document {
-                        value,
-                        line: builder.line,
-                    });
+                    each(&mut builder, value);
                 }
                 Ok(())
             }
             event => {
                 if builder.line == 0 && event.is_node() {
                     builder.line = span.start.line();
+                }
+                if builder.places.is_some() && event.is_node() {
+                    builder.note(Span::of(&span));
                 }
                 builder.take(event)
             }
@@ -92,7 +174,7 @@ pub fn parse_documents(text: &str) -> Result<Vec<Document>, YamlError> {
             message,
         })?;
     }
-    Ok(documents)
+    Ok(())
 }
 
 /// Reads a text with exactly one document (null if it is empty).
@@ -123,9 +205,56 @@ struct Builder {
     nodes: usize,
     /// Anchored values with the number of nodes in them.
     anchors: BTreeMap<usize, (Value, usize)>,
+    /// Places, where they are wanted.
+    places: Option<Places>,
+    /// Pointer of the node that was begun last.
+    pointer: String,
+    /// Place of the key whose value comes next.
+    key: Option<Span>,
 }
 
 impl Builder {
+    /// Notes where the node stands that the next event brings.
+    fn note(&mut self, span: Span) {
+        self.pointer.clear();
+        if let Some(open) = self.stack.last() {
+            self.pointer.push_str(&open.pointer);
+        }
+        match self.stack.last().map(|open| &open.frame) {
+            None => {}
+            Some(Frame::List(items)) => {
+                self.pointer.push('/');
+                self.pointer.push_str(&items.len().to_string());
+            }
+            Some(Frame::Map {
+                key: Some(Key::Name(name)),
+                ..
+            }) => {
+                self.pointer.push('/');
+                let token = name.replace('~', "~0").replace('/', "~1");
+                self.pointer.push_str(&token);
+            }
+            Some(Frame::Map {
+                key: Some(Key::Merge),
+                ..
+            }) => {
+                self.key = None;
+                return;
+            }
+            Some(Frame::Map { key: None, .. }) => {
+                self.key = Some(span);
+                return;
+            }
+        }
+        let place = Place {
+            key: self.key.take(),
+            value: span,
+        };
+        if let Some(places) = &mut self.places {
+            places.insert(self.pointer.clone(), place);
+        }
+    }
+
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -185,6 +314,7 @@ impl Builder {
             frame,
             anchor,
             nodes_before: self.nodes - 1,
+            pointer: self.pointer.clone(),
         });
         Ok(())
     }
@@ -432,6 +562,23 @@ mod tests {
         let documents = parse_documents("# head\n---\na: 1\n---\n---\n\nb: 2\n").unwrap();
         let seen: Vec<(usize, Value)> = documents.into_iter().map(|d| (d.line, d.value)).collect();
         assert_eq!(seen, [(3, json!({"a": 1})), (7, json!({"b": 2}))]);
+    }
+
+    #[test]
+    fn places_are_those_of_the_text() {
+        let text = "# é\n---\na:\n  - x: \"ü1\"\n    'p/q': [1, two]\n---\nb: &b {c: 3}\nd:\n  <<: *b\n  e: 1\n";
+        let documents = parse_documents_with_places(text).unwrap();
+        let at = |d: usize, pointer: &str| {
+            let place = documents[d].places[pointer];
+            let part = |s: Span| (s.line, s.column, &text[s.start..s.end]);
+            (place.key.map(part), part(place.value))
+        };
+        assert_eq!(at(0, "/a/0/x"), (Some((4, 5, "x")), (4, 8, "\"ü1\"")));
+        assert_eq!(at(0, "/a/0/p~1q/1").1, (5, 16, "two"));
+        assert_eq!(at(0, "/a/0/p~1q").0, Some((5, 5, "'p/q'")));
+        assert_eq!(at(1, "/b/c"), (Some((7, 8, "c")), (7, 11, "3")));
+        assert_eq!(at(1, "/d/e").1, (10, 6, "1"));
+        assert!(!documents[1].places.contains_key("/d/c"));
     }
 
     #[test]

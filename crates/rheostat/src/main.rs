@@ -2,6 +2,7 @@
 
 mod crds;
 mod lab;
+mod lint;
 mod log;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the whole pipeline on this machine, with simulated GPU nodes
     Lab(Box<lab::Args>),
+    /// Find traps in scaling manifests
+    Lint(lint::Args),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     log::start();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
+        Command::Lint(args) => return lint::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {

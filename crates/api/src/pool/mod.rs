@@ -1,5 +1,6 @@
 //! Node pools: what one node of a pool is, how many there may be, what they cost.
 
+mod node;
 mod skus;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use crate::duration::GoDuration;
 
+pub use node::NodeName;
 pub use skus::{SKUS, Sku};
 
 /// Keys of a pool's description, in the order in which they are documented.

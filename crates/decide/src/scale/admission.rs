@@ -103,8 +103,9 @@ fn fallback(object: &ScaledObject) -> Result<(), String> {
     Ok(())
 }
 
-/// One workload, one owner.
-fn owners(object: &ScaledObject, around: &Surroundings) -> Result<(), String> {
+/// One workload, one owner: what the webhook says where another ScaledObject or
+/// HPA scales the same workload, or another one uses the same HPA.
+pub fn owners(object: &ScaledObject, around: &Surroundings) -> Result<(), String> {
     let target = &object.spec.scale_target_ref;
     let (group, version, kind) = target.gvk();
     let api_version = if group.is_empty() {

@@ -187,7 +187,7 @@ impl Cloud {
         let Some(name) = self.machine(at, number, |m| m.instance.name.clone()) else {
             return Ok(());
         };
-        let Some(gpus) = node::gpu_resource(&self.books().pools[at].pool) else {
+        let Some(gpus) = self.books().pools[at].pool.gpu_resource() else {
             return Ok(());
         };
         let (resource, count) = gpus;

@@ -1,8 +1,8 @@
 //! What the Node objects of the simulated cloud look like.
 
-use api::pool::Pool;
+use api::pool::{NodeName, Pool};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Taint of a node that has not said Ready yet.
 pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -55,16 +55,6 @@ pub(super) fn draw(seed: u64, purpose: &str) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The resource and number of GPUs that the pool's device plugin reports.
-pub(super) fn gpu_resource(pool: &Pool) -> Option<(&'static str, u32)> {
-    let resource = if pool.gpu_model.starts_with("AMD") {
-        "amd.com/gpu"
-    } else {
-        "nvidia.com/gpu"
-    };
-    (pool.gpus > 0).then_some((resource, pool.gpus))
-}
-
 /// The node as its kubelet registers it: not Ready, without GPUs.
 pub(super) fn registering(pool: &Pool, id: &Identity<'_>) -> Value {
     let mut taints: Vec<Value> = pool
@@ -95,7 +85,11 @@ pub(super) fn registering(pool: &Pool, id: &Identity<'_>) -> Value {
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
             "name": id.name,
-            "labels": labels(pool, id),
+            "labels": pool.node_labels(&NodeName {
+                name: id.name,
+                resource_group: &resource_group(id),
+                region: id.region,
+            }),
             "annotations": {
                 "node.alpha.kubernetes.io/ttl": "0",
                 "volumes.kubernetes.io/controller-managed-attach-detach": "true",
@@ -109,12 +103,12 @@ pub(super) fn registering(pool: &Pool, id: &Identity<'_>) -> Value {
                 {"type": "InternalIP", "address": address(id.address)},
                 {"type": "Hostname", "address": id.name},
             ],
-            "capacity": amounts(pool, false),
-            "allocatable": amounts(pool, true),
+            "capacity": pool.node_amounts(false),
+            "allocatable": pool.node_amounts(true),
             "conditions": conditions(id.now, false),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
             "nodeInfo": {
-                "architecture": architecture(pool), "operatingSystem": "linux",
+                "architecture": pool.architecture(), "operatingSystem": "linux",
                 "bootID": uuid(id, "boot"), "machineID": uuid(id, "machine").replace('-', ""),
                 "systemUUID": uuid(id, "system"), "kernelVersion": "5.15.0-1089-azure",
                 "osImage": "Ubuntu 22.04.5 LTS",
@@ -132,7 +126,7 @@ pub(super) fn finished(pool: &Pool, node: &Value) -> Value {
         taints.retain(|t| t["key"] != NOT_READY);
     }
     node["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
-    if let Some((resource, count)) = gpu_resource(pool) {
+    if let Some((resource, count)) = pool.gpu_resource() {
         node["status"]["capacity"][resource] = json!(count.to_string());
         node["status"]["allocatable"][resource] = json!(count.to_string());
     }
@@ -179,136 +173,6 @@ pub(super) fn conditions(now: Timestamp, ready: bool) -> Value {
         ),
         one("Ready", status, reason, message),
     ])
-}
-
-fn labels(pool: &Pool, id: &Identity<'_>) -> Value {
-    let mut labels = Map::new();
-    let mut set = |key: &str, value: &str| {
-        labels.insert(key.to_owned(), json!(value));
-    };
-    let arch = architecture(pool);
-    let sku = if pool.sku.is_empty() {
-        "custom"
-    } else {
-        &pool.sku
-    };
-    let mode = if pool.gpus == 0 { "system" } else { "user" };
-    for key in ["agentpool", "kubernetes.azure.com/agentpool"] {
-        set(key, &pool.name);
-    }
-    for key in ["beta.kubernetes.io/arch", "kubernetes.io/arch"] {
-        set(key, arch);
-    }
-    for key in ["beta.kubernetes.io/os", "kubernetes.io/os"] {
-        set(key, "linux");
-    }
-    for key in [
-        "beta.kubernetes.io/instance-type",
-        "node.kubernetes.io/instance-type",
-    ] {
-        set(key, sku);
-    }
-    let regions = [
-        "failure-domain.beta.kubernetes.io/region",
-        "topology.kubernetes.io/region",
-    ];
-    for key in regions {
-        set(key, id.region);
-    }
-    for key in [
-        "failure-domain.beta.kubernetes.io/zone",
-        "topology.kubernetes.io/zone",
-    ] {
-        set(key, "0");
-    }
-    set("kubernetes.io/hostname", id.name);
-    for (key, value) in [
-        ("cluster", resource_group(id).as_str()),
-        ("mode", mode),
-        ("nodepool-type", "VirtualMachineScaleSets"),
-        (
-            "node-image-version",
-            "AKSUbuntu-2204gen2containerd-202505.14.0",
-        ),
-        ("os-sku", "Ubuntu"),
-        ("role", "agent"),
-        ("sku-cpu", &pool.cpus.to_string()),
-        ("sku-memory", &(u64::from(pool.memory) * 1024).to_string()),
-        ("storageprofile", "managed"),
-        ("storagetier", "Premium_LRS"),
-    ] {
-        set(&format!("kubernetes.azure.com/{key}"), value);
-    }
-    if let Some((resource, count)) = gpu_resource(pool) {
-        let nvidia = resource == "nvidia.com/gpu";
-        set("accelerator", if nvidia { "nvidia" } else { "amd" });
-        set(
-            "kubernetes.azure.com/accelerator",
-            if nvidia { "nvidia" } else { "amd" },
-        );
-        if nvidia {
-            set("nvidia.com/gpu.present", "true");
-            set("nvidia.com/gpu.product", &pool.gpu_model.replace(' ', "-"));
-            set("nvidia.com/gpu.count", &count.to_string());
-            set(
-                "nvidia.com/gpu.memory",
-                &(u64::from(pool.gpu_memory) * 1024).to_string(),
-            );
-        }
-    }
-    for (key, value) in &pool.labels {
-        set(key, value);
-    }
-    Value::Object(labels)
-}
-
-/// Capacity, or what pods may use of it after the reservations of AKS.
-fn amounts(pool: &Pool, allocatable: bool) -> Value {
-    let cpu = u64::from(pool.cpus) * 1000;
-    // The machine sees a little less than it is sold with.
-    let memory = u64::from(pool.memory) * 1024 * 1024 / 100 * 98;
-    let disk = 129_886_128_u64;
-    let (cpu, memory, disk) = if allocatable {
-        let reserved = (20 * 110 + 50 + 100) * 1024;
-        let memory = memory.saturating_sub(reserved.min(memory / 4));
-        (
-            cpu.saturating_sub(reserved_cpu(pool.cpus)),
-            memory,
-            disk / 10 * 9,
-        )
-    } else {
-        (cpu, memory, disk)
-    };
-    let cpu = if cpu % 1000 == 0 {
-        (cpu / 1000).to_string()
-    } else {
-        format!("{cpu}m")
-    };
-    json!({
-        "cpu": cpu, "memory": format!("{memory}Ki"), "ephemeral-storage": format!("{disk}Ki"),
-        "hugepages-1Gi": "0", "hugepages-2Mi": "0", "pods": "110",
-    })
-}
-
-/// Millicores that AKS keeps for itself, by the size of the machine.
-fn reserved_cpu(cpus: u32) -> u64 {
-    match cpus {
-        0..=1 => 60,
-        2..=3 => 100,
-        4..=7 => 140,
-        8..=15 => 180,
-        16..=31 => 260,
-        32..=63 => 420,
-        _ => 740,
-    }
-}
-
-fn architecture(pool: &Pool) -> &'static str {
-    if pool.sku.contains("_GB200_") {
-        "arm64"
-    } else {
-        "amd64"
-    }
 }
 
 fn address(number: u32) -> String {

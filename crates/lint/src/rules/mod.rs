@@ -1,0 +1,244 @@
+//! The rules. Each family is a file; `table` has a row for each rule.
+
+mod bounds;
+mod fields;
+mod labels;
+mod missing;
+mod pools;
+mod queries;
+mod signals;
+mod spec;
+mod table;
+mod timing;
+mod writers;
+
+use api::keda::ScaleTrigger;
+use api::yaml::Span;
+use promql::parser::SyntaxError;
+use serde_json::Value;
+
+use crate::arithmetic::Target;
+use crate::finding::{Finding, Severity};
+use crate::model::{Model, Object, Scaled, Workload};
+use crate::query::Query;
+use crate::{Assumptions, Exporter, Source};
+
+pub use table::{RULES, Rule, explain, page};
+
+/// Applies every rule; findings come in the order of files and lines.
+pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec<Finding> {
+    let mut cx = Context {
+        sources,
+        model,
+        assume,
+        out: Vec::new(),
+    };
+    let triggers: Vec<Trigger<'_>> = model.scaled.iter().flat_map(Trigger::of).collect();
+    spec::check(&mut cx);
+    fields::check(&mut cx, &triggers);
+    queries::check(&mut cx, &triggers);
+    labels::check(&mut cx, &triggers);
+    bounds::check(&mut cx, &triggers);
+    missing::check(&mut cx, &triggers);
+    signals::check(&mut cx, &triggers);
+    pools::check(&mut cx);
+    timing::check(&mut cx, &triggers);
+    writers::check(&mut cx);
+    let mut found = cx.out;
+    found.sort_by(|a, b| {
+        let key = |f: &Finding| (f.source, f.span.line, f.span.column, f.severity, f.id);
+        key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+    });
+    found.dedup();
+    found
+}
+
+/// A trigger with what was read of it.
+pub(crate) struct Trigger<'a> {
+    /// The object it belongs to.
+    pub scaled: &'a Scaled<'a>,
+    /// Its pointer.
+    pub pointer: String,
+    /// As KEDA reads it.
+    pub trigger: &'a ScaleTrigger,
+    /// Its PromQL, where it has one.
+    pub query: Option<Result<Query, SyntaxError>>,
+}
+
+impl<'a> Trigger<'a> {
+    fn of(scaled: &'a Scaled<'a>) -> Vec<Self> {
+        scaled
+            .triggers()
+            .map(|(pointer, trigger)| Self {
+                scaled,
+                pointer,
+                trigger,
+                query: (trigger.trigger_type == "prometheus")
+                    .then(|| trigger.metadata.get("query"))
+                    .flatten()
+                    .filter(|text| !text.trim().is_empty())
+                    .map(|text| Query::parse(text)),
+            })
+            .collect()
+    }
+
+    /// The query, where it can be read.
+    pub fn read(&self) -> Option<&Query> {
+        self.query.as_ref()?.as_ref().ok()
+    }
+
+    /// Pointer of a metadata key.
+    pub fn meta(&self, key: &str) -> String {
+        format!("{}/metadata/{key}", self.pointer)
+    }
+
+    /// The threshold and how it is compared; `None` where it is not usable, or
+    /// where a formula or a ScaledJob's own arithmetic takes its place.
+    pub fn target(&self) -> Option<Target> {
+        if self.scaled.is_job || self.scaled.spec.spec.modifiers().is_some() {
+            return None;
+        }
+        let average = match self.trigger.metric_type.as_str() {
+            "" | "AverageValue" => true,
+            "Value" => false,
+            _ => return None,
+        };
+        let value: f64 = self
+            .trigger
+            .metadata
+            .get("threshold")?
+            .trim()
+            .parse()
+            .ok()?;
+        (value > 0.0 && value.is_finite()).then_some(Target { average, value })
+    }
+
+    /// Whether an empty answer counts as 0.
+    pub fn empty_is_zero(&self) -> bool {
+        let text = self.trigger.metadata.get("ignoreNullValues");
+        let no = ["0", "f", "F", "false", "False", "FALSE"];
+        text.is_none_or(|text| !no.contains(&text.trim()))
+    }
+}
+
+/// What the rules share.
+pub(crate) struct Context<'a> {
+    sources: &'a [Source],
+    pub model: &'a Model<'a>,
+    pub assume: &'a Assumptions,
+    out: Vec<Finding>,
+}
+
+impl<'a> Context<'a> {
+    /// Reports a finding.
+    pub fn report(
+        &mut self,
+        (id, severity): (&'static str, Severity),
+        object: &Object<'_>,
+        span: Span,
+        message: String,
+        fix: impl Into<String>,
+    ) -> &mut Finding {
+        debug_assert!(RULES.iter().any(|rule| rule.id == id), "no rule {id}");
+        let source = object.source();
+        self.out.push(Finding {
+            id,
+            severity,
+            file: self.sources[source].name.clone(),
+            source,
+            span,
+            object: object.title(),
+            message,
+            assumptions: Vec::new(),
+            fix: fix.into(),
+            patch: None,
+        });
+        let last = self.out.len() - 1;
+        &mut self.out[last]
+    }
+
+    /// The place of a part of a query in its file; the whole value where the
+    /// text was folded or escaped on its way.
+    pub fn part(&self, trigger: &Trigger<'_>, (start, end): (usize, usize)) -> Span {
+        let object = &trigger.scaled.object;
+        let whole = object.at(&trigger.meta("query"));
+        let text = &self.sources[object.source()].text;
+        let (Some(query), Some(written)) = (trigger.read(), text.get(whole.start..whole.end))
+        else {
+            return whole;
+        };
+        let found = match written.find(query.text.trim_end()) {
+            Some(at) => Some(at + start),
+            None => query
+                .text
+                .get(start..end)
+                .and_then(|part| written.find(part)),
+        };
+        let Some(at) = found.map(|at| whole.start + at) else {
+            return whole;
+        };
+        let before = &text[..at.min(text.len())];
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        Span {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            start: at,
+            end: at + (end - start),
+        }
+    }
+
+    /// The exporter in effect.
+    pub fn exporter(&self) -> Exporter {
+        self.assume.exporter.unwrap_or(Exporter::Dcgm)
+    }
+
+    /// Whether scrapes keep the exporter's labels: as given, else as the
+    /// monitors among the documents say, else not.
+    pub fn honor_labels(&self) -> bool {
+        if let Some(given) = self.assume.honor_labels {
+            return given;
+        }
+        let mut endpoints = self
+            .model
+            .gpu_monitors()
+            .flat_map(crate::model::endpoints)
+            .map(|(_, endpoint)| endpoint["honorLabels"] == true)
+            .peekable();
+        endpoints.peek().is_some() && endpoints.all(|honors| honors)
+    }
+
+    /// The sentence for an assumed exporter and scrape.
+    pub fn assumed_scrape(&self) -> String {
+        let given = |given: bool| if given { "as given" } else { "assumed" };
+        format!(
+            "exporter {} ({}; --exporter dcgm|dcgm-4.9|rheostat), honorLabels {} ({}; \
+             --honor-labels true|false)",
+            self.exporter().name(),
+            given(self.assume.exporter.is_some()),
+            self.honor_labels(),
+            given(self.assume.honor_labels.is_some()),
+        )
+    }
+
+    /// The workload of a scaler.
+    pub fn workload(&self, scaled: &Scaled<'_>) -> Option<&'a Workload<'a>> {
+        self.model.workload(scaled.workload)
+    }
+}
+
+/// The `behavior` of a scaler: of a ScaledObject's HPA, or of an HPA.
+pub(crate) fn behavior<'v>(object: &Object<'v>) -> (&'static str, &'v Value) {
+    const OF_KEDA: &str = "/spec/advanced/horizontalPodAutoscalerConfig/behavior";
+    match object.kind {
+        "HorizontalPodAutoscaler" => ("/spec/behavior", object.get("/spec/behavior")),
+        _ => (OF_KEDA, object.get(OF_KEDA)),
+    }
+}
+
+/// `1 replica`, `3 replicas`.
+pub(crate) fn plural(count: i64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
