@@ -22,6 +22,7 @@ const ROOMS: &[&str] = &[
     "gpu",
     "triggers",
     "cluster",
+    "replay",
     "operator",
     "exporter",
     "nodepools",
@@ -49,7 +50,7 @@ const BANNED: &[(&[&str], &[&str])] = &[
         ],
     ),
     (
-        &["promql", "gpu", "exporter"],
+        &["promql", "gpu", "exporter", "replay"],
         &["std::net", "tokio::net", "kube::", "SystemTime"],
     ),
     (

@@ -208,7 +208,7 @@ impl Numbers {
             let reading = seen.readings.get(at).copied().flatten();
             let count = reading.and_then(|usage| match *goal {
                 Goal::Average(target) => {
-                    Some(per_pod(self.tolerances, seen.running, usage, target, true))
+                    Some(per_pod(self.tolerances, seen.running, sum_per_pod(&[usage]), target, true))
                 }
                 Goal::Value(target) => {
                     let ready = || seen.ready;
