@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod model;
 pub mod oracle;
 pub mod policy;
+pub mod prometheus;
 pub mod report;
 pub mod signal;
 pub mod sim;

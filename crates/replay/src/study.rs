@@ -19,6 +19,8 @@ pub struct Row {
     pub place: String,
     /// `hpa` or `direct`.
     pub actuation: &'static str,
+    /// GPUs of a replica.
+    pub gpus: u32,
     /// What it came to.
     pub outcome: Outcome,
     /// Fewest GPU-hours with as much unmet.
@@ -99,6 +101,7 @@ pub fn run_all(
                 name: job.policy.name.clone(),
                 place: job.policy.place.clone(),
                 actuation: job.policy.actuation.as_str(),
+                gpus: job.policy.gpus,
                 oracle_gpu_hours: ideal,
                 outcome,
                 swept: job.swept,

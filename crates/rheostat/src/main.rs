@@ -3,6 +3,7 @@
 mod crds;
 mod lab;
 mod log;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the whole pipeline on this machine, with simulated GPU nodes
     Lab(Box<lab::Args>),
+    /// Show what a policy would have done on recorded load, and what it would have cost
+    Replay(Box<replay::Args>),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     log::start();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
+        Command::Replay(args) => return replay::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {

@@ -178,13 +178,13 @@ impl Report {
         let kept = self.rows.iter().filter(|r| !r.outcome.timeline.is_empty());
         for (at, row) in kept.take(5).enumerate() {
             lines.push(Line {
-                name: format!("replicas, {}", title(row, self)),
+                name: format!("GPUs of {}", title(row, self)),
                 class: format!("c{at}"),
                 points: row
                     .outcome
                     .timeline
                     .iter()
-                    .map(|p| (time(p.t), f64::from(p.replicas)))
+                    .map(|p| (time(p.t), f64::from(p.replicas * row.gpus)))
                     .collect(),
                 steps: true,
             });
