@@ -23,6 +23,7 @@ const ROOMS: &[&str] = &[
     "triggers",
     "cluster",
     "lint",
+    "replay",
     "operator",
     "exporter",
     "nodepools",
@@ -66,7 +67,7 @@ const BANNED: &[(&[&str], &[&str])] = &[
         ],
     ),
     (
-        &["promql", "gpu", "exporter"],
+        &["promql", "gpu", "exporter", "replay"],
         &["std::net", "tokio::net", "kube::", "SystemTime"],
     ),
     (

@@ -4,6 +4,7 @@ mod crds;
 mod lab;
 mod lint;
 mod log;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Command {
     Lab(Box<lab::Args>),
     /// Find traps in scaling manifests
     Lint(lint::Args),
+    /// Show what a policy would have done on recorded load, and what it would have cost
+    Replay(Box<replay::Args>),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
         Command::Lint(args) => return lint::run(&args),
+        Command::Replay(args) => return replay::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {

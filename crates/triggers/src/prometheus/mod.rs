@@ -1,7 +1,7 @@
 //! The `prometheus` trigger: one instant query, one number.
 
 mod config;
-mod reply;
+pub mod reply;
 
 use std::time::Duration;
 

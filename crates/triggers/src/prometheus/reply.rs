@@ -13,15 +13,7 @@ const RESULT: &str = "struct { Metric struct {} \"json:\\\"metric\\\"\"; \
 pub(super) fn value(body: &[u8], query: &str, ignore_null: bool) -> Result<f64, String> {
     let document = json::parse(body)?;
     let results = results(&document)?;
-    let empty = |what: &str| {
-        if ignore_null {
-            Ok(0.0)
-        } else {
-            Err(format!(
-                "prometheus metrics 'prometheus' target may be lost, the {what} is empty"
-            ))
-        }
-    };
+    let empty = |what: &str| empty(what, ignore_null);
     let result = match results.as_slice() {
         [] => return empty("result"),
         [result] => result,
@@ -50,6 +42,22 @@ pub(super) fn value(body: &[u8], query: &str, ignore_null: bool) -> Result<f64, 
             ));
         }
     };
+    finite(number, ignore_null)
+}
+
+/// The value of a query without a result; `what` is empty.
+pub fn empty(what: &str, ignore_null: bool) -> Result<f64, String> {
+    if ignore_null {
+        Ok(0.0)
+    } else {
+        Err(format!(
+            "prometheus metrics 'prometheus' target may be lost, the {what} is empty"
+        ))
+    }
+}
+
+/// A query's number, with the rule for what is none.
+pub fn finite(number: f64, ignore_null: bool) -> Result<f64, String> {
     if number.is_finite() {
         return Ok(number);
     }

@@ -1,0 +1,390 @@
+//! A policy ready to be replayed: the HPA that belongs to it, what its triggers
+//! measure, and the replica that it adds or takes away.
+
+use api::keda::{Gvkr, ScaledObject};
+use decide::fit::PodInfo;
+use decide::hpa::{HpaConfig, HpaSpec, Numbers};
+use decide::scale::fallback::Target as Compared;
+use decide::scale::hpa_spec::{self, MetricSpec};
+use decide::scale::pause::Steering;
+use decide::scale::{checks, resource};
+use serde_json::{Value, json};
+use triggers::MetricType;
+use triggers::prometheus::Config;
+
+use crate::error::{InputError, Read};
+use crate::manifest::{Manifests, PolicySource, kind, name, namespace};
+use crate::signal::{Metrics, Signal, Workload};
+
+/// How replicas are acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Actuation {
+    /// Kubernetes' HPA, once a sync period.
+    Hpa,
+    /// Rheostat itself, on each new sample.
+    Direct,
+}
+
+impl Actuation {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hpa => "hpa",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// The annotation that chooses the actuation.
+const ACTUATION: &str = "rheostat.dev/actuation";
+
+/// One trigger.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// Name of the external metric.
+    pub metric: String,
+    /// What it measures.
+    pub signal: Signal,
+    /// Threshold and comparison.
+    pub(crate) target: Compared,
+    /// Active above this.
+    pub(crate) activation: f64,
+    /// Read nothing as 0.
+    pub(crate) ignore_null: bool,
+    /// The HPA is answered from the last poll.
+    pub(crate) cached: bool,
+    /// Where its metrics are.
+    pub server: String,
+}
+
+/// A policy with the workload that it scales.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How reports name it.
+    pub name: String,
+    /// File and line.
+    pub place: String,
+    /// The HPA's spec.
+    pub spec: HpaSpec,
+    /// How it acts.
+    pub actuation: Actuation,
+    /// Its triggers, one for each metric of the spec.
+    pub triggers: Vec<Trigger>,
+    /// The workload.
+    pub workload: Workload,
+    /// GPUs of a replica.
+    pub gpus: u32,
+    /// Replicas that the workload's manifest asks for.
+    pub initial: i32,
+    pub(crate) numbers: Numbers,
+    pub(crate) keda: Option<ScaledObject>,
+    /// Fully paused: nothing acts; at so many replicas, where given.
+    pub(crate) paused: Option<Option<i32>>,
+    pub(crate) pod: PodInfo,
+}
+
+impl Policy {
+    /// Whether an evaluation looks at metrics.
+    pub(crate) fn wants(&self, current: i32, asleep: bool) -> bool {
+        self.numbers.wants(current, asleep)
+    }
+}
+
+/// What building a policy needs beside its manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    /// Workloads.
+    pub manifests: Manifests,
+    /// Metrics that the model can produce.
+    pub metrics: Metrics,
+    /// The HPA controller's settings.
+    pub hpa: HpaConfig,
+}
+
+impl Builder {
+    /// Builds a policy.
+    pub fn build(&self, source: &PolicySource) -> Read<Policy> {
+        match kind(&source.object) {
+            "ScaledObject" => self.scaled_object(source),
+            _ => self.hpa(source),
+        }
+    }
+
+    fn scaled_object(&self, source: &PolicySource) -> Read<Policy> {
+        let fail = |problem: String| InputError::new(&source.place, problem);
+        let mut object: ScaledObject =
+            serde_json::from_value(source.object.clone()).map_err(|e| fail(e.to_string()))?;
+        namespace(&source.object).clone_into(&mut object.metadata.namespace);
+        checks::counts(&object).map_err(fail)?;
+        checks::triggers(&object.spec.triggers).map_err(fail)?;
+        if object.spec.modifiers().is_some() {
+            return Err(fail(
+                "scalingModifiers are not supported yet; write one trigger whose query combines \
+                 the metrics"
+                    .to_owned(),
+            ));
+        }
+        let (group, version, kind) = object.spec.scale_target_ref.gvk();
+        let workload = object.spec.scale_target_ref.name.clone();
+        let (workload, template) = self.target(source, &kind, &workload)?;
+        let mut specs = Vec::new();
+        let mut list = Vec::new();
+        for (index, entry) in object.spec.triggers.iter().enumerate() {
+            let place = format!("{} trigger {index}", source.place);
+            let fail = |problem: String| InputError::new(&place, problem);
+            if resource::is_resource(entry) {
+                return Err(fail(format!(
+                    "a load in GPUs says nothing about {}; take this trigger out for the replay",
+                    entry.trigger_type
+                )));
+            }
+            if entry.trigger_type != "prometheus" {
+                let problem = match triggers::is_known(&entry.trigger_type) {
+                    true => "cannot be replayed yet, only prometheus triggers can",
+                    false => "is no trigger type of KEDA",
+                };
+                return Err(fail(format!("type {} {problem}", entry.trigger_type)));
+            }
+            let input = triggers::Input {
+                metadata: entry.metadata.clone(),
+                auth_params: placeholders(),
+                metric_type: Some(entry.metric_type.clone()).filter(|t| !t.is_empty()),
+                trigger_index: index,
+                ..triggers::Input::default()
+            };
+            let config = Config::parse(&input).map_err(|e| fail(e.to_string()))?;
+            let threshold = config.spec.target;
+            if !threshold.is_finite() || threshold <= 0.0 {
+                return Err(fail(format!("threshold {threshold} is not above 0")));
+            }
+            specs.push(MetricSpec::External {
+                name: config.spec.metric_name.clone(),
+                metric_type: config.spec.metric_type.as_str().to_owned(),
+                target: hpa_spec::target_text(threshold),
+            });
+            list.push(Trigger {
+                metric: config.spec.metric_name.clone(),
+                signal: Signal::read(&place, &config.query, &self.metrics, &workload)?,
+                target: match config.spec.metric_type {
+                    MetricType::AverageValue => Compared::Average(threshold),
+                    _ => Compared::Value(threshold),
+                },
+                activation: config.activation_threshold,
+                ignore_null: config.ignore_null_values,
+                cached: entry.use_cached_metrics,
+                server: config.server_address,
+            });
+        }
+        let target = Gvkr {
+            group,
+            version,
+            kind,
+            resource: String::new(),
+        };
+        let plan =
+            hpa_spec::hpa_for(&object, &specs, &target, "").map_err(|e| fail(e.to_string()))?;
+        let spec = HpaSpec::from_json(&plan.hpa["spec"]).map_err(|e| fail(e.to_string()))?;
+        let steering = Steering::of(&object.metadata.annotations);
+        let paused = match steering.full {
+            true => Some(steering.replica_count().map_err(fail)?),
+            false => None,
+        };
+        let actuation = match object
+            .metadata
+            .annotations
+            .get(ACTUATION)
+            .map(String::as_str)
+        {
+            Some("direct") => Actuation::Direct,
+            _ => Actuation::Hpa,
+        };
+        self.finish(
+            source,
+            Policy {
+                name: format!(
+                    "ScaledObject {}/{}",
+                    object.metadata.namespace, object.metadata.name
+                ),
+                place: source.place.clone(),
+                numbers: self.numbers(source, &spec)?,
+                spec,
+                actuation,
+                triggers: list,
+                workload,
+                gpus: 0,
+                initial: 1,
+                keda: Some(object),
+                paused,
+                pod: PodInfo::parse(&Value::Null),
+            },
+            &template,
+        )
+    }
+
+    fn hpa(&self, source: &PolicySource) -> Read<Policy> {
+        let fail = |problem: String| InputError::new(&source.place, problem);
+        let spec = HpaSpec::from_json(&source.object["spec"]).map_err(|e| fail(e.to_string()))?;
+        if spec.min() > spec.max_replicas {
+            return Err(fail(format!(
+                "minReplicas {} is above maxReplicas {}",
+                spec.min(),
+                spec.max_replicas
+            )));
+        }
+        let reference = &spec.scale_target_ref;
+        let (workload, template) = self.target(source, &reference.kind, &reference.name.clone())?;
+        let mut list = Vec::new();
+        for (index, metric) in spec.metrics.iter().enumerate() {
+            let place = format!("{} metric {index}", source.place);
+            let fail = |problem: String| InputError::new(&place, problem);
+            let Some(external) = metric
+                .external
+                .as_ref()
+                .filter(|_| metric.kind == "External")
+            else {
+                return Err(fail(format!(
+                    "type {} cannot be replayed: only External metrics can; with KEDA, give the \
+                     ScaledObject instead",
+                    metric.kind
+                )));
+            };
+            let name = &external.metric.name;
+            let Some(unit) = self.metrics.unit(name) else {
+                return Err(fail(format!(
+                    "what metric {name} measures is not known here: give the ScaledObject with \
+                     its query, or say --metric {name}=percent or {name}=ratio"
+                )));
+            };
+            let target = &external.target;
+            let goal = match (&target.average_value, &target.value) {
+                (Some(goal), _) => Compared::Average(goal.as_f64()),
+                (None, Some(goal)) => Compared::Value(goal.as_f64()),
+                _ => {
+                    return Err(fail(
+                        "its target has neither averageValue nor value".to_owned(),
+                    ));
+                }
+            };
+            list.push(Trigger {
+                metric: name.clone(),
+                signal: Signal::sum_of(name, unit),
+                target: goal,
+                activation: 0.0,
+                ignore_null: false,
+                cached: false,
+                server: String::new(),
+            });
+        }
+        self.finish(
+            source,
+            Policy {
+                name: format!(
+                    "HorizontalPodAutoscaler {}/{}",
+                    namespace(&source.object),
+                    name(&source.object)
+                ),
+                place: source.place.clone(),
+                numbers: self.numbers(source, &spec)?,
+                spec,
+                actuation: Actuation::Hpa,
+                triggers: list,
+                workload,
+                gpus: 0,
+                initial: 1,
+                keda: None,
+                paused: None,
+                pod: PodInfo::parse(&Value::Null),
+            },
+            &template,
+        )
+    }
+
+    fn numbers(&self, source: &PolicySource, spec: &HpaSpec) -> Read<Numbers> {
+        Numbers::of(spec, &self.hpa).ok_or_else(|| {
+            InputError::new(
+                &source.place,
+                "the policy has no metric with a usable target",
+            )
+        })
+    }
+
+    /// The workload of a policy and its manifest.
+    fn target(&self, source: &PolicySource, kind: &str, name: &str) -> Read<(Workload, Value)> {
+        let namespace = namespace(&source.object);
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        let target = self.manifests.targets.get(&key).ok_or_else(|| {
+            InputError::new(
+                &source.place,
+                format!(
+                    "its target {kind} {namespace}/{name} is in none of the files; add its \
+                     manifest, which says how many GPUs a replica asks for"
+                ),
+            )
+        })?;
+        let containers = target.object["spec"]["template"]["spec"]["containers"].as_array();
+        let with_gpu = containers.into_iter().flatten().find(|c| {
+            let limits = c["resources"]["limits"].as_object();
+            limits.is_some_and(|l| l.keys().any(|k| decide::fit::is_gpu(k)))
+        });
+        let workload = Workload {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            container: with_gpu
+                .map_or("", |c| c["name"].as_str().unwrap_or(""))
+                .to_owned(),
+        };
+        Ok((workload, target.object.clone()))
+    }
+
+    fn finish(&self, source: &PolicySource, policy: Policy, target: &Value) -> Read<Policy> {
+        let workload = &policy.workload;
+        let template = &target["spec"]["template"];
+        let pod = PodInfo::parse(&json!({
+            "metadata": {
+                "name": workload.name, "namespace": workload.namespace,
+                "labels": template["metadata"]["labels"],
+                "annotations": template["metadata"]["annotations"],
+                "ownerReferences": [{"kind": "ReplicaSet", "controller": true, "uid": "rs"}],
+            },
+            "spec": template["spec"],
+        }));
+        let gpus = u32::try_from(pod.requests.gpus()).unwrap_or(0);
+        if gpus == 0 {
+            let key = (
+                workload.kind.clone(),
+                workload.namespace.clone(),
+                workload.name.clone(),
+            );
+            let place = self.manifests.targets.get(&key).map(|t| t.place.clone());
+            return Err(InputError::new(
+                place.unwrap_or_else(|| source.place.clone()),
+                format!(
+                    "{} {} asks for no GPU; add resources.limits nvidia.com/gpu to its container",
+                    workload.kind, workload.name
+                ),
+            ));
+        }
+        let initial = target["spec"]["replicas"].as_i64().unwrap_or(1);
+        Ok(Policy {
+            gpus,
+            pod,
+            initial: i32::try_from(initial).unwrap_or(1).max(0),
+            ..policy
+        })
+    }
+}
+
+/// Secrets are not in the files and not needed: nothing is asked.
+fn placeholders() -> std::collections::BTreeMap<String, String> {
+    [
+        "bearerToken",
+        "username",
+        "password",
+        "apiKey",
+        "customAuthHeader",
+        "customAuthValue",
+    ]
+    .map(|name| (name.to_owned(), "-".to_owned()))
+    .into()
+}
