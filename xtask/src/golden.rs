@@ -55,7 +55,7 @@ const RUNNERS: &[Runner] = &[
     Runner {
         format: "hpa_spec",
         run: triggers::golden::hpa_spec,
-        differs: &[],
+        differs: triggers::golden::HPA_SPEC_DIFFERS,
     },
     Runner {
         format: "scheduler",

@@ -1,10 +1,13 @@
 //! The external metrics API, which the HPA asks.
 
-use api::keda::SCALED_OBJECT_LABEL;
+use api::keda::{SCALED_OBJECT_LABEL, ScaledObject};
 use api::quantity::Quantity;
 use bytes::Bytes;
 use decide::scale::conditions::{FALLBACK, status_of};
 use decide::scale::fallback::{self, MetricRead, Settled};
+use decide::scale::hpa_spec::COMPOSITE;
+use decide::scale::modifiers;
+use futures::future::join_all;
 use http::{Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -67,40 +70,37 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
     let scalers = scalers::of(shared, &key, &object)
         .await
         .map_err(|error| format!("error getting scalers {error}"))?;
-    let external = scalers
+    let composite = asked.eq_ignore_ascii_case(COMPOSITE) && object.spec.modifiers().is_some();
+    let wanted: Vec<&scalers::External> = scalers
         .external
         .iter()
-        .find(|external| external.metric.eq_ignore_ascii_case(asked))
-        .ok_or_else(missing)?;
-    let kept = {
-        let state = shared.state();
-        state
-            .reads
-            .get(&(key.clone(), external.metric.clone()))
-            .cloned()
+        .filter(|external| composite || external.metric.eq_ignore_ascii_case(asked))
+        .collect();
+    let name = match wanted.first() {
+        None => return Err(missing()),
+        Some(_) if composite => COMPOSITE,
+        Some(external) => external.metric.as_str(),
     };
-    let read = match kept.filter(|_| external.cached) {
-        Some(read) => MetricRead {
-            metric: external.metric.clone(),
-            target: external.target,
-            read,
-        },
-        None => scalers::read(shared, &object, external).await,
-    };
-    if matches!(read.read, fallback::Read::Failed(_)) {
+    let reads = wanted
+        .iter()
+        .map(|external| read(shared, &key, &object, external));
+    let reads = join_all(reads).await;
+    if reads
+        .iter()
+        .any(|read| matches!(read.read, fallback::Read::Failed(_)))
+    {
         shared.state().scalers.remove(&key);
     }
-    let settled = settle(shared, &key, &read).await;
-    let value = match settled {
-        Settled::Value { value, .. } => value,
-        Settled::Error(error) => {
+    let value = match settle(shared, &key, &reads, composite).await {
+        Ok(value) => value,
+        Err(error) => {
             tracing::debug!(
                 namespace = key.0,
                 name = key.1,
                 error,
                 "metric not available"
             );
-            return Err(format!("metric:{} encountered error", external.metric));
+            return Err(format!("metric:{name} encountered error"));
         }
     };
     let quantity = Quantity::parse(&format!("{value:.3}"))
@@ -112,7 +112,7 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
         "apiVersion": format!("{METRICS_GROUP}/{METRICS_VERSION}"),
         "metadata": {},
         "items": [{
-            "metricName": external.metric,
+            "metricName": name,
             "metricLabels": null,
             "timestamp": now,
             "value": quantity,
@@ -120,34 +120,81 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
     }))
 }
 
-/// Counts the read and applies the fallback: what the HPA reads counts as much
-/// as what a poll reads.
-async fn settle(shared: &Shared, key: &Key, read: &MetricRead) -> Settled {
+/// Reads one trigger, or repeats its last poll where the object asks for that.
+async fn read(
+    shared: &Shared,
+    key: &Key,
+    object: &ScaledObject,
+    external: &scalers::External,
+) -> MetricRead {
+    let kept = {
+        let state = shared.state();
+        state
+            .reads
+            .get(&(key.clone(), external.metric.clone()))
+            .cloned()
+    };
+    match kept.filter(|_| external.cached) {
+        Some(read) => MetricRead {
+            metric: external.metric.clone(),
+            target: external.target,
+            read,
+        },
+        None => scalers::read(shared, object, external).await,
+    }
+}
+
+/// Counts the reads and applies the fallback: what the HPA reads counts as much
+/// as what a poll reads. With `composite` the reads go through the formula.
+async fn settle(
+    shared: &Shared,
+    key: &Key,
+    reads: &[MetricRead],
+    composite: bool,
+) -> Result<f64, String> {
     let lock = shared.lock_of(key);
     let _held = lock.lock().await;
     let Some(object) = shared.object(key) else {
-        return Settled::Error("the ScaledObject is gone".to_owned());
+        return Err("the ScaledObject is gone".to_owned());
     };
     let mut status = object.status.clone();
-    if !fallback::is_enabled(&object.spec) {
-        return fallback::settle(&object.spec, &mut status.health, read, None, None);
+    let enabled = fallback::is_enabled(&object.spec);
+    let (replicas, ready) = if enabled {
+        let workload = target::find(shared, &object).await.ok();
+        let replicas = workload.as_deref().map(target::replicas);
+        (replicas, workload.as_deref().and_then(target::ready))
+    } else {
+        (None, None)
+    };
+    let settled: Vec<Settled> = reads
+        .iter()
+        .map(|read| fallback::settle(&object.spec, &mut status.health, read, replicas, ready))
+        .collect();
+    if enabled {
+        if status_of(&status.conditions, FALLBACK) != "Unknown" {
+            fallback::set_condition(&object.spec, &status.health, &mut status.conditions);
+        }
+        if let Err(error) = shared.write_status(&object, &status).await {
+            tracing::warn!(
+                namespace = key.0,
+                name = key.1,
+                error = io::message(&error),
+                "health lost"
+            );
+        }
     }
-    let workload = target::find(shared, &object).await.ok();
-    let replicas = workload.as_deref().map(target::replicas);
-    let ready = workload.as_deref().and_then(target::ready);
-    let settled = fallback::settle(&object.spec, &mut status.health, read, replicas, ready);
-    if status_of(&status.conditions, FALLBACK) != "Unknown" {
-        fallback::set_condition(&object.spec, &status.health, &mut status.conditions);
+    let outcome = if composite {
+        let names = reads.iter().map(|read| read.metric.as_str());
+        let by_name: Vec<(&str, &Settled)> = names.zip(&settled).collect();
+        modifiers::combine(&object, &by_name, shared.triggers.clock.now())
+    } else {
+        settled.into_iter().next()
+    };
+    match outcome {
+        Some(Settled::Value { value, .. }) => Ok(value),
+        Some(Settled::Error(error)) => Err(error),
+        Some(Settled::Nil) | None => Err("the metric only stands in a formula".to_owned()),
     }
-    if let Err(error) = shared.write_status(&object, &status).await {
-        tracing::warn!(
-            namespace = key.0,
-            name = key.1,
-            error = io::message(&error),
-            "health lost"
-        );
-    }
-    settled
 }
 
 /// The ScaledObject named by the label selector of a query string.

@@ -49,13 +49,6 @@ pub(crate) async fn of(
         return Ok(kept);
     }
     shared.drop_scalers(key);
-    if object.spec.modifiers().is_some() {
-        let text = "scalingModifiers are not supported yet by Rheostat: remove \
-                    spec.advanced.scalingModifiers, or use one trigger whose query combines the \
-                    metrics";
-        failed(shared, object, text).await;
-        return Err(text.to_owned());
-    }
     let mut built = Scalers {
         generation: object.metadata.generation,
         uid: object.metadata.uid.clone(),

@@ -55,7 +55,8 @@ proptest! {
         if let Ok(schedule) = Schedule::parse(&fields.join(" ")) {
             if let Ok(Some(next)) = schedule.next(now, &zone) {
                 prop_assert!(next > now);
-                prop_assert_eq!(next.as_second() % 60, 0);
+                // Before that, zones had offsets with seconds.
+                prop_assert!(seconds < 0 || next.as_second() % 60 == 0);
             }
         }
     }

@@ -152,9 +152,14 @@ pub fn seen(value: f64) -> f64 {
     Quantity::parse(&format!("{value:.3}")).map_or(0.0, |quantity| quantity.as_f64())
 }
 
-/// A formula's result as a metric: thousandths, cut off.
+/// A float in thousandths, cut off; what does not fit is the least number.
+pub fn thousandths(value: f64) -> i64 {
+    truncated(value * 1000.0)
+}
+
+/// A formula's result as a metric.
 pub fn metric(result: f64) -> Quantity {
-    Quantity::from_milli(truncated(result * 1000.0), Format::DecimalExponent)
+    Quantity::from_milli(thousandths(result), Format::DecimalExponent)
 }
 
 #[cfg(test)]

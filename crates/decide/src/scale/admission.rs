@@ -255,13 +255,20 @@ fn modifiers(object: &ScaledObject) -> Result<(), String> {
     if modifiers.formula.is_empty() {
         return Err("error ScalingModifiers.Formula is mandatory".to_owned());
     }
-    if modifiers.target.is_empty() {
-        return Err(
-            "error validating formula in ScalingModifiers\nformula is given but target is \
-                    empty"
-                .to_owned(),
-        );
+    // A trigger without a name has no place in a formula.
+    let unnamed = object
+        .spec
+        .triggers
+        .iter()
+        .position(|trigger| trigger.name.is_empty() && !resource::is_resource(trigger));
+    if let Some(index) = unnamed {
+        return Err(format!(
+            "error validating formula in ScalingModifiers\ntrigger of type {:?} has no name but \
+             can be referenced only by name (trigger {index})",
+            object.spec.triggers[index].trigger_type
+        ));
     }
+    super::modifiers::formula(object)?;
     hpa_spec::composite(Some(modifiers))
         .map(drop)
         .map_err(|error| error.to_string())

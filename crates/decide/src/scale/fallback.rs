@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api::keda::{Condition, Health, ScaledObjectSpec};
 
-use super::conditions;
+use super::{conditions, modifiers};
 
 /// How a metric is compared, with its threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +52,9 @@ pub enum Settled {
         /// Whether the fallback made it up.
         fallback: bool,
     },
+    /// No number, and the formula is told so: the fallback behavior
+    /// `scalingModifiers`.
+    Nil,
     /// No number.
     Error(String),
 }
@@ -111,6 +114,7 @@ pub fn settle(
         return Settled::Error(error);
     }
     let wanted = match (fallback.behavior.as_str(), replicas) {
+        ("scalingModifiers", _) if spec.modifiers().is_some() => return Settled::Nil,
         ("currentReplicas" | "currentReplicasIfHigher" | "currentReplicasIfLower", None) => {
             return Settled::Error(error);
         }
@@ -119,7 +123,8 @@ pub fn settle(
         ("currentReplicasIfLower", Some(now)) => now.min(fallback.replicas),
         _ => fallback.replicas,
     };
-    let value = match read.target {
+    // One trigger stands in for the whole of a formula, by the formula's target.
+    let value = match modifiers::target_of(spec).unwrap_or(read.target) {
         Target::Average(target) => f64::from(wanted) * target,
         Target::Value(target) => match ready {
             Some(ready) if ready > 0 => f64::from(wanted) / f64::from(ready) * target,

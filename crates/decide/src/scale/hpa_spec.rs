@@ -8,6 +8,7 @@ use api::keda::{
 use api::quantity::{Format, Quantity};
 use serde_json::{Map, Value, json};
 
+use super::modifiers;
 use super::pause::Steering;
 
 /// The name of the metric that a formula makes of several.
@@ -110,8 +111,9 @@ pub fn hpa_for(
             MetricSpec::Resource { .. } => {}
         }
     }
+    modifiers::formula(object).map_err(SpecError)?;
     let mut composite_scaler_name = String::new();
-    let mut metrics: Vec<Value> = match composite(object.spec.modifiers())? {
+    let metrics: Vec<Value> = match composite(object.spec.modifiers())? {
         Some(spec) => {
             COMPOSITE.clone_into(&mut composite_scaler_name);
             // A container's metric is lost beside a formula, as in KEDA.
@@ -124,13 +126,17 @@ pub fn hpa_for(
                     }
                 )
             });
-            kept.map(|spec| metric(spec, &meta.name))
-                .chain([metric(&spec, &meta.name)])
+            kept.chain([&spec])
+                .map(|spec| metric(spec, &meta.name))
                 .collect()
         }
-        None => specs.iter().map(|spec| metric(spec, &meta.name)).collect(),
+        None => {
+            let mut metrics: Vec<Value> =
+                specs.iter().map(|spec| metric(spec, &meta.name)).collect();
+            metrics.sort_by(|a, b| a["type"].as_str().cmp(&b["type"].as_str()));
+            metrics
+        }
     };
-    metrics.sort_by(|a, b| a["type"].as_str().cmp(&b["type"].as_str()));
 
     let name = hpa_name(object);
     let mut hpa_spec = json!({
@@ -227,41 +233,22 @@ pub(super) fn composite(
     if modifiers.formula.is_empty() {
         return Ok(None);
     }
-    let invalid = |text: &str| {
-        Err(SpecError(format!(
-            "error validating target in ScalingModifiers\n{text}"
-        )))
-    };
-    let target = match modifiers.target.parse::<f64>() {
-        Ok(target) if target > 0.0 => target,
-        Ok(_) => {
-            return invalid(
-                "error converting target for scalingModifiers (string->float) to valid target: \
-                 %!w(<nil>)",
-            );
-        }
-        Err(_) => {
-            return invalid(&format!(
-                "error converting target for scalingModifiers (string->float) to valid target: \
-                 strconv.ParseFloat: parsing {:?}: invalid syntax",
-                modifiers.target
-            ));
-        }
-    };
+    let target = modifiers::target(&modifiers.target).map_err(SpecError)?;
     let metric_type = match modifiers.metric_type.as_str() {
         "" | "AverageValue" => "AverageValue",
         "Value" => "Value",
         other => {
-            return invalid(&format!(
-                "error trigger type is {other}, but it needs to be AverageValue or Value for \
-                 external metrics"
-            ));
+            return Err(SpecError(format!(
+                "error validating target in ScalingModifiers\nerror trigger type is {other}, but \
+                 it needs to be AverageValue or Value for external metrics"
+            )));
         }
     };
     Ok(Some(MetricSpec::External {
         name: COMPOSITE.to_owned(),
         metric_type: metric_type.to_owned(),
-        target: Quantity::from_milli((target * 1000.0) as i64, Format::DecimalSI).to_string(),
+        target: Quantity::from_milli(crate::formula::thousandths(target), Format::DecimalSI)
+            .to_string(),
     }))
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use api::go::float;
-use api::keda::ScaledObject;
+use api::keda::{ScaledObject, ScaledObjectSpec};
 use jiff::Timestamp;
 
+use super::fallback::{Settled, Target};
 use super::resource;
-use crate::formula::{Formula, FormulaError};
+use crate::formula::{self, Formula};
 
 /// A formula without a target.
 pub const NO_TARGET: &str =
@@ -37,9 +38,16 @@ pub fn target(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The value above which the composite metric wakes the workload.
-pub fn activation_target(text: &str) -> f64 {
-    float::parse(text).unwrap_or_default()
+/// How the composite metric is compared, where modifiers are in use and their
+/// target is a number.
+pub(super) fn target_of(spec: &ScaledObjectSpec) -> Option<Target> {
+    let modifiers = spec.modifiers()?;
+    let target = target(&modifiers.target).ok()?;
+    Some(if modifiers.metric_type == "Value" {
+        Target::Value(target)
+    } else {
+        Target::Average(target)
+    })
 }
 
 /// The checked formula of an object, `None` where it has none.
@@ -66,12 +74,74 @@ pub fn formula(object: &ScaledObject) -> Result<Option<Formula>, String> {
     Ok(Some(made))
 }
 
-/// What the composite metric is worth. `values` has each external trigger by
-/// name, `None` where its fallback stands in for it.
-pub fn composite(
-    formula: &Formula,
-    values: &BTreeMap<String, Option<f64>>,
+/// What the composite metric is worth, and whether it wakes the workload: a
+/// [`Settled`] that is never nil. `None` where the object has no formula.
+///
+/// `metrics` are the external metrics by name, as they were read and settled.
+/// One that has no number leaves the formula without one. One whose fallback is
+/// a number stands for the whole. The formula runs on the rest.
+pub fn combine(
+    object: &ScaledObject,
+    metrics: &[(&str, &Settled)],
     now: Timestamp,
-) -> Result<Option<f64>, FormulaError> {
-    formula.run(values, now)
+) -> Option<Settled> {
+    let spec = &object.spec;
+    let modifiers = spec.modifiers().filter(|m| !m.formula.is_empty())?;
+    let threshold = float::parse(&modifiers.activation_target).unwrap_or_default();
+    let counted = |value: f64, fallback: bool| {
+        // KEDA lets no negative value out.
+        let value = formula::metric(value).as_f64().max(0.0);
+        Settled::Value {
+            value,
+            active: value > threshold,
+            fallback,
+        }
+    };
+    let mut values = BTreeMap::new();
+    let mut stand_in = None;
+    for (metric, settled) in metrics {
+        let name = trigger_name(spec, metric);
+        let value = match settled {
+            Settled::Error(error) => return Some(Settled::Error(error.clone())),
+            Settled::Value {
+                value,
+                fallback: true,
+                ..
+            } => {
+                stand_in.get_or_insert(*value);
+                continue;
+            }
+            Settled::Value { value, .. } => Some(formula::seen(*value)),
+            Settled::Nil => None,
+        };
+        if name.is_empty() {
+            return Some(Settled::Error(unnamed(metric)));
+        }
+        values.insert(name.to_owned(), value);
+    }
+    if let Some(value) = stand_in {
+        return Some(counted(value, true));
+    }
+    let result = match self::formula(object) {
+        Ok(Some(formula)) => formula.run(&values, now).map_err(|error| error.to_string()),
+        Ok(None) => return None,
+        Err(error) => Err(error),
+    };
+    let target = target(&modifiers.target).unwrap_or_default();
+    Some(match (result, &spec.fallback) {
+        (Ok(Some(value)), _) => counted(value, false),
+        (Ok(None), Some(fallback)) => counted(f64::from(fallback.replicas) * target, true),
+        (Ok(None), None) => Settled::Error(NO_FALLBACK.to_owned()),
+        (Err(error), _) => Settled::Error(error),
+    })
+}
+
+/// The name of the trigger behind `sN-…`, empty where it has none.
+fn trigger_name<'a>(spec: &'a ScaledObjectSpec, metric: &str) -> &'a str {
+    let index = metric.strip_prefix('s').and_then(|rest| {
+        let (index, _) = rest.split_once('-')?;
+        index.parse::<usize>().ok()
+    });
+    let trigger = index.and_then(|index| spec.triggers.get(index));
+    trigger.map_or("", |trigger| trigger.name.as_str())
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::conditions::{self, Event, HPA_ACTIVE, READY};
 use super::fallback::{self, MetricRead, Read, Settled};
+use super::hpa_spec::COMPOSITE;
+use super::modifiers;
 use super::pause::Steering;
 
 /// What one poll saw.
@@ -125,6 +127,27 @@ pub struct MetricExplanation {
     pub error: Option<String>,
 }
 
+impl MetricExplanation {
+    fn of(metric: &str, settled: &Settled) -> Self {
+        let (value, active, fallback, error) = match settled {
+            Settled::Value {
+                value,
+                active,
+                fallback,
+            } => (Some(*value), *active, *fallback, None),
+            Settled::Nil => (None, false, true, None),
+            Settled::Error(error) => (None, false, false, Some(error.clone())),
+        };
+        Self {
+            metric: metric.to_owned(),
+            value,
+            active,
+            fallback,
+            error,
+        }
+    }
+}
+
 /// What a poll does.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -154,39 +177,48 @@ pub fn step(object: &ScaledObject, seen: &Observation) -> Decision {
 
     let fell_back_before = conditions::status_of(&status.conditions, conditions::FALLBACK);
     let fell_back_before = fell_back_before.to_owned();
+    let modified = spec.modifiers().is_some();
+    let failure = if modified {
+        "KEDAMetricSourceFailed"
+    } else {
+        "KEDAScalerFailed"
+    };
     let mut metrics = Vec::new();
+    let mut all_settled = Vec::new();
     let mut active_names = Vec::new();
     let mut failed = false;
     for metric in &seen.metrics {
         if let Read::Failed(error) = &metric.read {
             failed = true;
-            events.push(Event::looped("Warning", "KEDAScalerFailed", error.clone()));
+            events.push(Event::looped("Warning", failure, error.clone()));
         }
         let replicas = seen.replicas.as_ref().ok().copied();
         let settled = fallback::settle(spec, &mut status.health, metric, replicas, seen.ready_pods);
-        let (value, active, made_up, error) = match settled {
-            Settled::Value {
-                value,
-                active,
-                fallback,
-            } => (Some(value), active, fallback, None),
-            Settled::Error(error) => (None, false, false, Some(error)),
-        };
-        if active {
+        let mut explained = MetricExplanation::of(&metric.metric, &settled);
+        // Beside a formula a trigger's own activity counts for nothing.
+        explained.active &= !modified;
+        if explained.active {
             active_names.push(metric.metric.clone());
         }
-        let activity = TriggerActivity { is_active: active };
+        let activity = TriggerActivity {
+            is_active: explained.active,
+        };
         status
             .triggers_activity
             .insert(metric.metric.clone(), activity);
-        let metric = metric.metric.clone();
-        metrics.push(MetricExplanation {
-            metric,
-            value,
-            active,
-            fallback: made_up,
-            error,
-        });
+        metrics.push(explained);
+        all_settled.push((metric.metric.as_str(), settled));
+    }
+    let by_name: Vec<(&str, &Settled)> = all_settled.iter().map(|(name, s)| (*name, s)).collect();
+    if let Some(settled) = modifiers::combine(object, &by_name, seen.now) {
+        let explained = MetricExplanation::of(COMPOSITE, &settled);
+        if explained.active {
+            active_names.push(COMPOSITE.to_owned());
+        }
+        if let (Some(error), false) = (&explained.error, failed) {
+            events.push(Event::looped("Warning", failure, error.clone()));
+        }
+        metrics.push(explained);
     }
     let unsettled = metrics.iter().any(|m| m.error.is_some());
     if !fallback::is_enabled(spec) {

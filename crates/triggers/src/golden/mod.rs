@@ -19,6 +19,12 @@ pub const PROMETHEUS_DIFFERS: &[(&str, &str)] = &[
 ];
 const AWS: &str = "AWS request signing is refused when the trigger is built";
 
+/// Cases of `hpa_spec/1` that come out otherwise, with the reason.
+pub const HPA_SPEC_DIFFERS: &[(&str, &str)] = &[(
+    "k0168",
+    "that the workload is missing is found by the operator, before an HPA is made",
+)];
+
 /// Format `prometheus_scaler/1`. Wants a runtime whose clock is paused: some
 /// recorded answers take longer than the trigger waits.
 pub async fn prometheus_scaler(text: &str) -> Report {
