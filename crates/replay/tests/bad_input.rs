@@ -1,0 +1,223 @@
+//! Input that cannot be used: one error that names the place and the cure.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{WORKLOAD, builder, scaled_object};
+use replay::load::{Observed, Sight};
+use replay::sweep::Sweep;
+use replay::{Builder, DemandOptions, Load, Manifests};
+
+fn demand(text: &str) -> String {
+    let options = DemandOptions::default();
+    Load::from_csv("d.csv", text, &options)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_demand_file_must_be_whole() {
+    let table = [
+        ("", "d.csv: the file is empty"),
+        ("0,1\n1,2\n", "d.csv line 1: the first line holds values"),
+        ("t,g\n0,1\n", "fewer than two rows"),
+        ("t,g\n0,1\n0,2\n", "d.csv line 3: time 0 is there twice"),
+        ("t,g\n5,1\n0,2\n", "d.csv line 3: time 0 is earlier"),
+        (
+            "t,g\n0,1\n10,1\n20,1\n51,1\n",
+            "d.csv line 5: there is a hole of 31 s",
+        ),
+        (
+            "t,g\n0,1\n10,-1\n",
+            "d.csv line 3, column g: -1 is negative",
+        ),
+        ("t,g\n0,1\n10,NaN\n", "NaN is not finite"),
+        ("t,g\n0,1\n10,inf\n", "inf is not finite"),
+        ("t,g\n0,1\n10,\n", "no value"),
+        ("t,g\n0,1\n10,x\n", "\"x\" is not a number"),
+        (
+            "t,g\n0,1\n10\n",
+            "1 values where the header names 2 columns",
+        ),
+        ("t,g\n0,1\nsoon,1\n", "\"soon\" is no time"),
+        ("t,a,b\n0,1,2\n10,1,2\n", "choose one: --demand d.csv#a"),
+    ];
+    for (text, want) in table {
+        let error = demand(text);
+        assert!(error.contains(want), "{text:?}: {error}");
+    }
+    // Three usual steps are not a hole yet.
+    let fine = "t,g\n0,1\n10,1\n20,1\n50,1\n";
+    assert!(Load::from_csv("d.csv", fine, &DemandOptions::default()).is_ok());
+}
+
+#[test]
+fn observations_must_not_contradict_one_another() {
+    let sight = Sight {
+        gpus: 1,
+        saturated: 99.0,
+        lag_ms: 0,
+        starting_shown: true,
+    };
+    let table = [
+        ("time,util\n0,1\n1,1\n", "there is no column replicas"),
+        (
+            "time,utilization,replicas\n0,101,1\n1,1,1\n",
+            "101 is above 100",
+        ),
+        (
+            "time,utilization,replicas\n0,1,1.5\n1,1,1\n",
+            "1.5 is no number of replicas",
+        ),
+        (
+            "time,utilization,replicas,ready\n0,1,1,2\n1,1,1,1\n",
+            "2 ready of 1 replicas",
+        ),
+    ];
+    for (text, want) in table {
+        let error = Observed::from_csv("o.csv", text, &sight)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(want), "{text:?}: {error}");
+    }
+}
+
+fn refusal(policy: &str) -> String {
+    let mut manifests = Manifests::default();
+    let added = manifests
+        .add("w.yaml", WORKLOAD)
+        .and_then(|()| manifests.add("p.yaml", policy));
+    if let Err(error) = added {
+        return error.to_string();
+    }
+    let builder = Builder {
+        manifests,
+        ..Builder::default()
+    };
+    builder
+        .build(&builder.manifests.policies[0])
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_policy_that_cannot_be_replayed_says_why() {
+    let good = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
+    let table = [
+        (
+            good.replace("name: my-gpu-workload", "name: other"),
+            "is in none of the files",
+        ),
+        (
+            good.replace("maxReplicaCount", "maxReplicas"),
+            "unknown field spec.maxReplicas",
+        ),
+        (
+            good.replace("minReplicaCount: 1", "minReplicaCount: 30"),
+            "must be less than MaxReplicaCount=20",
+        ),
+        (good.replace("'5'", "'x'"), "threshold"),
+        (good.replace("'5'", "'0'"), "threshold 0 is not above 0"),
+        (good.replace("avg(", "avg(("), "query avg((DCGM"),
+        (
+            good.replace("DCGM_FI_DEV_GPU_UTIL", "vllm:num_requests_waiting"),
+            "not \"vllm:num_requests_waiting\"",
+        ),
+        (
+            good.replace("UTIL", "UTIL{deployment=\"web\"}"),
+            "label deployment does not fit",
+        ),
+        (
+            good.replace("type: prometheus", "type: kafka"),
+            "type kafka cannot be replayed yet",
+        ),
+        (
+            good.replace("type: prometheus", "type: promethius"),
+            "is no trigger type",
+        ),
+        (
+            format!("{good}---\n{good}"),
+            "p.yaml:14: ScaledObject p is at p.yaml:1 already",
+        ),
+        (
+            format!(
+                "{good}---\n{}",
+                WORKLOAD.replace("replicas: 1", "replicas: 2")
+            ),
+            "with another content",
+        ),
+        (
+            format!("{good}---\nkind: X\n"),
+            "apiVersion and kind are missing",
+        ),
+        (format!("{good}  x: [\n"), "p.yaml:"),
+    ];
+    for (policy, want) in table {
+        let error = refusal(&policy);
+        assert!(error.contains(want), "{policy}\n{error}");
+    }
+    let mut manifests = Manifests::default();
+    let bare = WORKLOAD.replace("nvidia.com/gpu: 1", "cpu: 1");
+    manifests.add("w.yaml", &bare).unwrap();
+    manifests.add("p.yaml", &good).unwrap();
+    let builder = Builder {
+        manifests,
+        ..Builder::default()
+    };
+    let error = builder.build(&builder.manifests.policies[0]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "w.yaml:1: Deployment my-gpu-workload asks for no GPU; add resources.limits \
+         nvidia.com/gpu to its container"
+    );
+}
+
+#[test]
+fn a_sweep_needs_a_numeric_field() {
+    let text = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
+    let builder = builder(&text);
+    let source = &builder.manifests.policies[0];
+    let names = |sweep: &str| -> Result<Vec<String>, String> {
+        let sweep = Sweep::parse(sweep).map_err(|e| e.to_string())?;
+        let variants = sweep.variants(source).map_err(|e| e.to_string())?;
+        for (_, variant) in &variants {
+            builder.build(variant).map_err(|e| e.to_string())?;
+        }
+        Ok(variants.into_iter().map(|v| v.0).collect())
+    };
+    assert_eq!(
+        names("threshold=5..15/5").unwrap(),
+        ["threshold=5", "threshold=10", "threshold=15"]
+    );
+    assert_eq!(names("maxReplicaCount=2..4/2").unwrap().len(), 2);
+    // Left to its default in the policy, but there is such a field.
+    assert_eq!(names("cooldownPeriod=60..120/60").unwrap().len(), 2);
+    assert_eq!(
+        names("scaleDown.stabilizationWindowSeconds=0..300/100")
+            .unwrap()
+            .len(),
+        4
+    );
+    let table = [
+        (
+            "treshold=5..10/5",
+            "no numeric field treshold; it has spec.maxReplicaCount",
+        ),
+        ("query=5..10/5", "no numeric field query"),
+        ("stabilizationWindowSeconds=0..300/100", "name one in full"),
+        ("maxReplicaCount=1..2/0.5", "no whole number"),
+        ("threshold=5..1/5", "the end not below the start"),
+        ("threshold=5..10/0", "the step must be above 0"),
+        ("threshold=5-10", "write FIELD=FROM..TO/STEP"),
+        ("threshold=a..b/c", "\"a\" is not a number"),
+        (
+            "minReplicaCount=10..30/10",
+            "must be less than MaxReplicaCount=20",
+        ),
+    ];
+    for (sweep, want) in table {
+        let error = names(sweep).unwrap_err();
+        assert!(error.contains(want), "{sweep}: {error}");
+    }
+}

@@ -1,0 +1,317 @@
+//! `rheostat replay` as a user runs it: exit codes, reports, a real Prometheus.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/replay");
+
+fn replay(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rheostat"))
+        .arg("replay")
+        .args(args)
+        .current_dir(EXAMPLES)
+        .output()
+        .unwrap()
+}
+
+fn code(out: &Output) -> i32 {
+    out.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A day of load in steps of a minute: 2 GPUs, at noon 6.
+fn day(folder: &Path) -> String {
+    let mut csv = String::from("t,gpus\n");
+    for minute in 0..1440 {
+        let gpus = if (700..800).contains(&minute) { 6 } else { 2 };
+        writeln!(csv, "{},{gpus}", minute * 60).unwrap();
+    }
+    let path = folder.join("day.csv");
+    fs::write(&path, csv).unwrap();
+    path.display().to_string()
+}
+
+const FILES: [&str; 4] = ["-f", "workload.yaml", "-f", "sum-70.yaml"];
+
+#[test]
+fn a_report_has_the_agreed_numbers_for_each_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let demand = day(folder.path());
+    let page = folder.path().join("out.html").display().to_string();
+    let log = folder.path().join("log.jsonl").display().to_string();
+    let more = [
+        "--demand",
+        &demand,
+        "--pool",
+        "name=gpu,gpus=1,min=0,max=20,price=2",
+        "--compare",
+        "article.yaml",
+        "--sweep",
+        "threshold=50..90/20",
+        "--actuation",
+        "hpa,direct",
+        "--format",
+        "json",
+        "--report",
+        &page,
+        "--log",
+        &log,
+    ];
+    let out = replay(&[&FILES[..], &more[..]].concat());
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let policies = report["policies"].as_array().unwrap();
+    assert_eq!(policies.len(), 10);
+    for policy in policies {
+        for key in [
+            "gpu_hours",
+            "node_gpu_hours",
+            "unmet_fraction",
+            "overloaded_fraction",
+            "scale_events",
+            "cost",
+            "oracle_gpu_hours",
+        ] {
+            assert!(policy[key].is_number(), "{key}: {policy}");
+        }
+    }
+    let numbers =
+        |key: &str| -> Vec<f64> { policies.iter().map(|p| p[key].as_f64().unwrap()).collect() };
+    for (mine, ideal) in numbers("gpu_hours").iter().zip(numbers("oracle_gpu_hours")) {
+        assert!(ideal <= *mine);
+    }
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("prefers-color-scheme"));
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "it asks nobody"
+    );
+    let log = fs::read_to_string(log).unwrap();
+    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(first["by"], "hpa");
+    assert_eq!(log.lines().count(), 5760);
+}
+
+#[test]
+fn unusable_input_ends_with_2_and_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let demand = day(folder.path());
+    let holes = folder.path().join("holes.csv").display().to_string();
+    fs::write(&holes, "t,g\n0,1\n10,1\n20,1\n90,1\n").unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&["--demand", &holes], "hole of 70 s"),
+        (&["--demand", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (
+            &["--demand", &demand, "--sweep", "nothing=1..2/1"],
+            "no numeric field nothing",
+        ),
+        (
+            &["--demand", &demand, "--pool", "name=x,gpu=1"],
+            "did you mean \"gpus\"",
+        ),
+        (
+            &["--demand", &demand, "--ready-lag", "soon"],
+            "is no duration",
+        ),
+        (&[], "say what the load was"),
+    ];
+    for (more, want) in cases {
+        let out = replay(&[&FILES[..], more].concat());
+        assert_eq!(code(&out), 2, "{more:?}");
+        assert!(out.stdout.is_empty(), "no report: {}", text(&out.stdout));
+        let error = text(&out.stderr);
+        assert!(error.contains(want), "{more:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+/// A Prometheus with an hour of a workload's past; ended when dropped.
+struct Server {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const START: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z
+
+/// One replica at 40 %, from minute 20 on two at 60 %; `hole` leaves minutes
+/// 30 to 40 out.
+fn server(hole: bool) -> Option<Server> {
+    let there = |name: &str| Command::new(name).arg("--version").output().is_ok();
+    if !there("prometheus") || !there("promtool") {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI has Debian's prometheus package"
+        );
+        println!("skipped: no prometheus here (Debian's package of that name has it)");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut page = String::new();
+    let times: Vec<i64> = (0..240)
+        .map(|n| n * 15)
+        .filter(|t| !hole || !(1800..2400).contains(t))
+        .collect();
+    for pod in 0..2 {
+        for t in times.iter().filter(|t| pod == 0 || **t >= 1200) {
+            let util = if *t < 1200 { 40 } else { 60 };
+            writeln!(
+                page,
+                "DCGM_FI_DEV_GPU_UTIL{{deployment=\"my-gpu-workload\",pod=\"p{pod}\"}} {util} {}",
+                START + t
+            )
+            .unwrap();
+        }
+    }
+    for name in [
+        "kube_deployment_status_replicas",
+        "kube_deployment_status_replicas_ready",
+    ] {
+        for t in &times {
+            let count = if *t < 1200 { 1 } else { 2 };
+            writeln!(
+                page,
+                "{name}{{namespace=\"default\",deployment=\"my-gpu-workload\"}} {count} {}",
+                START + t
+            )
+            .unwrap();
+        }
+    }
+    page += "# EOF\n";
+    let file = folder.path().join("past.txt");
+    fs::write(&file, page).unwrap();
+    let data = folder.path().join("data");
+    let made = Command::new("promtool")
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .args([&file, &data])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let config = folder.path().join("prometheus.yml");
+    fs::write(&config, "global: {}\n").unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", data.display()))
+        .arg("--storage.tsdb.retention.time=100y")
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server {
+        child,
+        url: format!("http://127.0.0.1:{port}"),
+        _folder: folder,
+    };
+    let begun = Instant::now();
+    loop {
+        let ready = Command::new("promtool")
+            .args(["query", "instant", &server.url, "1"])
+            .output();
+        if ready.is_ok_and(|o| o.status.success()) {
+            return Some(server);
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "prometheus does not start"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_real_prometheus_is_read() {
+    let Some(server) = server(false) else { return };
+    let span = [
+        "--from",
+        "2026-01-01T00:00:00Z",
+        "--to",
+        "2026-01-01T00:59:00Z",
+    ];
+    let ask = ["--prometheus", &server.url, "--format", "json"];
+    let out = replay(&[&FILES[..], &ask[..], &span[..]].concat());
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    // 0.4 GPUs for 20 minutes, then 1.2 for 39 and the last step.
+    let work = report["load"]["work_gpu_hours"].as_f64().unwrap();
+    assert!(
+        (work - (0.4 * 20.0 + 1.2 * 39.25) / 60.0).abs() < 0.01,
+        "{work}"
+    );
+    assert!(
+        report["fidelity"]["mean_error_replicas"].as_f64().unwrap() < 0.2,
+        "{report}"
+    );
+    assert!(report["partial"].is_null());
+}
+
+#[test]
+fn an_answer_with_holes_is_no_report_unless_it_may_be_partial() {
+    let Some(server) = server(true) else { return };
+    let span = [
+        "--from",
+        "2026-01-01T00:00:00Z",
+        "--to",
+        "2026-01-01T00:59:00Z",
+    ];
+    let args = [&FILES[..], &["--prometheus", &server.url], &span[..]].concat();
+    let out = replay(&args);
+    assert_eq!(code(&out), 2);
+    let error = text(&out.stderr);
+    assert!(
+        error.contains("points are missing, the first at 2026-01-01T00:3"),
+        "{error}"
+    );
+    assert!(out.stdout.is_empty());
+    let out = replay(&[&args[..], &["--allow-partial"]].concat());
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    assert!(
+        text(&out.stdout).starts_with("PARTIAL: "),
+        "{}",
+        text(&out.stdout)
+    );
+}
+
+#[test]
+fn a_server_that_refuses_or_is_not_there_ends_with_2() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let span = [
+        "--from",
+        "2026-01-01T00:00:00Z",
+        "--to",
+        "2026-01-01T00:59:00Z",
+    ];
+    for (url, want) in [
+        (url.as_str(), "cannot connect"),
+        ("ftp://x", "write http://HOST:PORT"),
+    ] {
+        let out = replay(&[&FILES[..], &["--prometheus", url], &span[..]].concat());
+        assert_eq!(code(&out), 2);
+        assert!(text(&out.stderr).contains(want), "{}", text(&out.stderr));
+    }
+}
