@@ -29,7 +29,7 @@ pub struct Options {
     pub settle: Duration,
     /// Wait after the cloud has not answered.
     pub retry: Duration,
-    /// Called with each plan that does or tells something.
+    /// Called with each plan, also with one that does nothing.
     pub on_plan: Option<Report>,
 }
 
@@ -146,9 +146,7 @@ impl Controller {
         };
         let plan = nodes::plan(&self.options.settings, &seen, &self.state, now);
         self.state = plan.state.clone();
-        if let Some(report) = &self.options.on_plan
-            && !plan.is_idle()
-        {
+        if let Some(report) = &self.options.on_plan {
             report(&plan);
         }
         let again = self.execute(&plan, &view.uids).await;
