@@ -7,7 +7,7 @@ use api::pool::Pool;
 use cluster::Cluster;
 use jiff::Timestamp;
 use kube::Client;
-use operator::Operator;
+use operator::{Explanations, Operator};
 use promql::store::{Store, StoreOptions};
 
 use crate::authority::Authority;
@@ -115,6 +115,9 @@ pub struct Lab {
     pub clock: clock::Clock,
     /// Loads of the workloads.
     pub loads: Loads,
+    /// Why its replica counts are what they are; the latest
+    /// [`decide::explain::Limits`] of it.
+    pub explanations: Explanations,
     /// What it was made of.
     pub options: LabOptions,
     /// The simulated cloud.
@@ -160,6 +163,7 @@ impl Lab {
             clock,
             loads: Loads::default(),
             authority: Authority::new(clock, options.seed),
+            explanations: Explanations::new(clock, decide::explain::Limits::default()),
             failed: tokio::sync::watch::Sender::new(None),
             options,
         };
@@ -180,7 +184,17 @@ impl Lab {
             let authority = &self.authority;
             context = context.with_azure(authority.environment(), authority.file_reader());
         }
-        let operator = Operator::new(self.client.clone(), context, operator::Options::default());
+        let explanations = &self.explanations;
+        let options = operator::Options {
+            on_decision: Some(explanations.report()),
+            ..operator::Options::default()
+        };
+        let operator = Operator::new(self.client.clone(), context, options);
+        self.cluster.mount(
+            operator::EXPLAIN_GROUP,
+            operator::EXPLAIN_VERSION,
+            explanations.handler(),
+        );
         let metrics = operator.external_metrics_handler();
         self.cluster
             .mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
@@ -191,6 +205,7 @@ impl Lab {
 
         let controllers = cluster::controllers::Options {
             hpa_period: delays.hpa_period,
+            on_hpa: Some(crate::explain::of_hpas(explanations.clone())),
             ..cluster::controllers::Options::default()
         };
         self.essential(
@@ -225,7 +240,14 @@ impl Lab {
                 why: error.to_string(),
             })?;
         if self.options.plan_nodes {
-            let mut planner = nodepools::Options::default();
+            let mut planner = nodepools::Options {
+                on_plan: Some(crate::explain::of_plans(
+                    explanations.clone(),
+                    self.cluster.clone(),
+                    self.clock,
+                )),
+                ..nodepools::Options::default()
+            };
             planner.settings.unneeded = delays.unneeded;
             // The autoscaler's ten minutes after a scale-up are for clusters
             // that keep a node ten minutes; who asks for less means it.

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod authority;
 pub mod cloud;
+mod explain;
 pub mod front;
 mod gpus;
 pub mod kubelet;

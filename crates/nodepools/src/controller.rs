@@ -34,7 +34,7 @@ pub struct Options {
     /// Whether the cluster autoscaler's ConfigMap of priorities decides before
     /// the price.
     pub priorities: bool,
-    /// Called with each plan that does or tells something.
+    /// Called with each plan, also with one that does nothing.
     pub on_plan: Option<Report>,
 }
 
@@ -160,9 +160,7 @@ impl Controller {
         self.prioritise(&mut seen.pools).await;
         let plan = nodes::plan(&self.options.settings, &seen, &self.state, now);
         self.state = plan.state.clone();
-        if let Some(report) = &self.options.on_plan
-            && !plan.is_idle()
-        {
+        if let Some(report) = &self.options.on_plan {
             report(&plan);
         }
         let again = self.execute(&plan, &view.uids).await;

@@ -14,6 +14,7 @@ mod auth;
 mod controller;
 mod env;
 mod events;
+mod explain;
 mod io;
 mod metrics_api;
 mod poll;
@@ -31,6 +32,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 pub use decide::scale::Explanation;
+pub use explain::{EXPLAIN_GROUP, EXPLAIN_VERSION, Explanations};
 
 use state::Shared;
 use watches::Message;
@@ -44,8 +46,12 @@ pub const METRICS_GROUP: &str = "external.metrics.k8s.io";
 /// Its version.
 pub const METRICS_VERSION: &str = "v1beta1";
 
-/// Names that the operator writes into objects.
-#[derive(Clone, Debug)]
+/// Takes note of why a ScaledObject was treated as it was, and when.
+pub type Report =
+    Arc<dyn Fn(&api::keda::ScaledObject, jiff::Timestamp, &Explanation) + Send + Sync>;
+
+/// Names that the operator writes into objects, and who is told of decisions.
+#[derive(Clone)]
 pub struct Options {
     /// KEDA version in the HPA's labels.
     pub version: String,
@@ -53,6 +59,18 @@ pub struct Options {
     pub namespace: String,
     /// `reportingInstance` of events.
     pub instance: String,
+    /// Called with each decision.
+    pub on_decision: Option<Report>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("version", &self.version)
+            .field("namespace", &self.namespace)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -61,6 +79,7 @@ impl Default for Options {
             version: "2.20.2".to_owned(),
             namespace: "keda".to_owned(),
             instance: "keda-operator-0".to_owned(),
+            on_decision: None,
         }
     }
 }

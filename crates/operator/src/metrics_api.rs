@@ -252,7 +252,7 @@ fn not_found() -> Response<Bytes> {
     respond(StatusCode::NOT_FOUND, &status(text, "NotFound", 404))
 }
 
-fn respond(code: StatusCode, body: &Value) -> Response<Bytes> {
+pub(crate) fn respond(code: StatusCode, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = code;
     let json = header::HeaderValue::from_static("application/json");

@@ -275,6 +275,16 @@ impl Controller {
                 written.map_err(|error| Failure::of(BAD_PAUSED_SCALE, io::message(&error)))?;
             }
         }
+        let paused = decide::scale::Explanation {
+            rule: decide::scale::Rule::Paused,
+            metrics: Vec::new(),
+            forced: false,
+            cooldown_until: None,
+            from: None,
+            to: count,
+        };
+        let now = self.shared.triggers.clock.now();
+        self.shared.explain(&object, now, paused);
         let mut status = object.status.clone();
         status.paused_replica_count = count;
         self.write(&object, &status, BAD_PAUSED_COUNT).await?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api::keda::{ScaledObject, ScaledObjectStatus, TriggerAuthentication};
 use decide::scale::Explanation;
 use decide::scale::fallback::Read;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -139,8 +140,16 @@ impl Shared {
         self.state().explanations.get(key).cloned()
     }
 
-    pub(crate) fn explain(&self, key: &Key, explanation: Explanation) {
-        self.state().explanations.insert(key.clone(), explanation);
+    /// Keeps the reasons of the last decision and passes them on.
+    pub(crate) fn explain(&self, object: &ScaledObject, now: Timestamp, explanation: Explanation) {
+        if let Some(report) = &self.options.on_decision {
+            report(object, now, &explanation);
+        }
+        let key = (
+            object.metadata.namespace.clone(),
+            object.metadata.name.clone(),
+        );
+        self.state().explanations.insert(key, explanation);
     }
 }
 

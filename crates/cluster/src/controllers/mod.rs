@@ -33,7 +33,7 @@ use crate::value::{deleting, list};
 use crate::{Change, ChangeKind, Changes, Cluster, EventRecord, Status};
 
 /// Settings of the controllers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// How long an event is kept after it was last written.
     pub event_ttl: Duration,
@@ -41,6 +41,17 @@ pub struct Options {
     pub root_ca: String,
     /// The HorizontalPodAutoscaler's period.
     pub hpa_period: Duration,
+    /// Called with each decision about a HorizontalPodAutoscaler.
+    pub on_hpa: Option<hpa::Report>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("event_ttl", &self.event_ttl)
+            .field("hpa_period", &self.hpa_period)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -49,6 +60,7 @@ impl Default for Options {
             event_ttl: Duration::from_secs(3600),
             root_ca: String::new(),
             hpa_period: Duration::from_secs(15),
+            on_hpa: None,
         }
     }
 }
@@ -109,7 +121,7 @@ pub(crate) fn record(
 
 /// Runs all controllers; never returns.
 pub async fn run(cluster: Cluster, options: Options) {
-    let autoscaler = hpa::run(cluster.clone(), options.hpa_period);
+    let autoscaler = hpa::run(cluster.clone(), options.hpa_period, options.on_hpa.clone());
     let manager = Manager::new(cluster, options).run();
     tokio::join!(biased; manager, autoscaler);
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Explanation, Object, Record, Workload};
@@ -256,4 +258,47 @@ fn edits(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or(0)
+}
+
+/// Reads a moment: RFC 3339, a date and time or a time of day (the last one
+/// before `now`), both in UTC, or how long ago (`5m`).
+///
+/// # Errors
+/// A sentence that says what is understood.
+pub fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let zoned = now.to_zoned(TimeZone::UTC);
+    let at = |date: DateTime| date.to_zoned(TimeZone::UTC).map(|z| z.timestamp()).ok();
+    if let Ok(date) = text.parse::<DateTime>()
+        && let Some(time) = at(date)
+    {
+        return Ok(time);
+    }
+    if let Ok(time) = text.parse::<Time>() {
+        let today = at(zoned.date().to_datetime(time));
+        let found = match today {
+            Some(today) if today > now => zoned
+                .date()
+                .yesterday()
+                .ok()
+                .and_then(|d| at(d.to_datetime(time))),
+            today => today,
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+    }
+    let ago = text.strip_prefix('-').unwrap_or(text);
+    if let Ok(ago) = api::duration::GoDuration::parse(ago)
+        && let Ok(time) = now.checked_sub(SignedDuration::from_nanos(ago.0))
+    {
+        return Ok(time);
+    }
+    Err(format!(
+        "{text:?} is no time: give one such as {now}, a time of day in UTC such as 08:12:30, or \
+         how long ago, such as 5m"
+    ))
 }

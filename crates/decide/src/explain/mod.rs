@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{hpa, nodes, scale};
 
-pub use account::{Account, Kind, Missing, Question, account};
+pub use account::{Account, Kind, Missing, Question, account, moment};
 pub use history::{History, Limits};
 pub use text::render;
 

@@ -227,6 +227,22 @@ fn what_is_missing_is_named_with_a_way_out() {
 }
 
 #[test]
+fn moments_are_read_as_people_write_them() {
+    let read = |text: &str| moment(text, noon()).unwrap().to_string();
+    assert_eq!(read("2026-01-01T11:00:00Z"), "2026-01-01T11:00:00Z");
+    assert_eq!(read("2026-01-01 11:00:00"), "2026-01-01T11:00:00Z");
+    assert_eq!(read("08:12:30"), "2026-01-01T08:12:30Z");
+    assert_eq!(read("13:00"), "2025-12-31T13:00:00Z");
+    assert_eq!(read("-5m"), "2026-01-01T11:55:00Z");
+    assert_eq!(read("1h30m"), "2026-01-01T10:30:00Z");
+    assert!(
+        moment("yesterday", noon())
+            .unwrap_err()
+            .contains("how long ago, such as 5m")
+    );
+}
+
+#[test]
 fn a_history_forgets_the_oldest_and_keeps_no_news_out() {
     let mut history = History::new(Limits { records: 2 });
     for record in falling() {

@@ -35,7 +35,10 @@ pub fn render(account: &Account, verbose: bool) -> String {
         account.namespace
     );
     // A step of the loop after the autoscaler's last word counts more.
-    let stepped = poll.filter(|(r, e)| e.to.is_some() && hpa.is_none_or(|(h, _)| h.time <= r.time));
+    let stepped = poll.filter(|(r, e)| {
+        let acts = e.to.is_some() || e.rule == scale::Rule::Paused;
+        acts && hpa.is_none_or(|(h, _)| h.time <= r.time)
+    });
     match (hpa, poll) {
         _ if stepped.is_some() => {
             if let Some((record, e)) = stepped {

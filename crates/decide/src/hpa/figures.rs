@@ -138,12 +138,9 @@ impl<'a> Arithmetic<'a> {
                     self.pods = pods;
                     let mut measured =
                         self.measure(tolerances(&self.input.spec, &self.input.config));
-                    let all_failed = measured.failed >= measured.outcomes.len();
-                    let fewer = measured.asked < self.current;
-                    if measured.failed == 0 || !(all_failed || fewer) {
-                        let normal = self.normalize(memory, measured.woken, None);
+                    measured.normal = self.conclude(memory, &measured, None);
+                    if let Some(normal) = &measured.normal {
                         figures.desired = normal.limited.replicas;
-                        measured.normal = Some(normal);
                     }
                     figures.way = Way::Metrics(measured);
                 }
@@ -215,9 +212,26 @@ impl<'a> Arithmetic<'a> {
         }
     }
 
-    fn normalize(&self, memory: &HpaMemory, asked: i32, omit: Option<Omitted>) -> Normal {
+    /// What becomes of what the metrics ask for; `None` where those that failed
+    /// keep the number as it is.
+    fn conclude(
+        &self,
+        memory: &HpaMemory,
+        measured: &Measured,
+        omit: Option<Omitted>,
+    ) -> Option<Normal> {
+        let all_failed = measured.failed >= measured.outcomes.len();
+        let fewer = measured.asked < self.current;
+        let ignored = omit == Some(Omitted::FailedMetrics) && !all_failed;
+        if measured.failed > 0 && (all_failed || fewer) && !ignored {
+            return None;
+        }
+        let asked = match omit {
+            Some(Omitted::Minimum) => measured.asked.max(0),
+            _ => measured.woken,
+        };
         let spec = &self.input.spec;
-        normalize::settle(
+        Some(normalize::settle(
             self.rules.as_ref(),
             &self.input.config,
             memory,
@@ -225,7 +239,7 @@ impl<'a> Arithmetic<'a> {
             (self.current, asked),
             self.now,
             omit,
-        )
+        ))
     }
 
     /// The rule that stabilized `asked`.
@@ -240,38 +254,38 @@ impl<'a> Arithmetic<'a> {
         let Way::Metrics(measured) = &figures.way else {
             return Vec::new();
         };
-        let mut out: Vec<Otherwise> = Vec::new();
-        let mut add = |without, replicas| {
+        let mut omitted: Vec<Omitted> = Vec::new();
+        match &measured.normal {
+            None => omitted.push(Omitted::FailedMetrics),
+            Some(normal) => {
+                if normal.stable.replicas != measured.woken {
+                    omitted.push(Omitted::Stabilization);
+                }
+                if let Some(bind) = normal.limited.bind {
+                    omitted.push(bind.omitted());
+                } else if measured.woken != measured.asked.max(0) {
+                    omitted.push(Omitted::Minimum);
+                }
+            }
+        }
+        let held = |r: &Reading| r.count.held && r.count.raw != r.count.replicas;
+        let mut readings = measured.outcomes.iter().filter_map(|o| o.as_ref().ok());
+        if readings.any(held) {
+            omitted.push(Omitted::Tolerance);
+        }
+        let mut out: Vec<Otherwise> = Vec::with_capacity(omitted.len());
+        for without in omitted {
+            let other = match without {
+                Omitted::Tolerance => {
+                    let measured = self.measure(Tolerances::NONE);
+                    self.conclude(memory, &measured, None)
+                }
+                _ => self.conclude(memory, measured, Some(without)),
+            };
+            let replicas = other.map_or(self.current, |n| n.limited.replicas);
             if replicas != figures.desired {
                 out.push(Otherwise { without, replicas });
             }
-        };
-        let readings = || measured.outcomes.iter().filter_map(|o| o.as_ref().ok());
-        let Some(normal) = &measured.normal else {
-            if readings().next().is_some() {
-                let normal = self.normalize(memory, measured.woken, None);
-                add(Omitted::FailedMetrics, normal.limited.replicas);
-            }
-            return out;
-        };
-        if normal.stable.replicas != measured.woken {
-            let omit = Omitted::Stabilization;
-            let other = self.normalize(memory, measured.woken, Some(omit));
-            add(omit, other.limited.replicas);
-        }
-        if let Some(bind) = normal.limited.bind {
-            let omit = bind.omitted();
-            let other = self.normalize(memory, measured.woken, Some(omit));
-            add(omit, other.limited.replicas);
-        } else if measured.woken != measured.asked.max(0) {
-            let omit = Omitted::Minimum;
-            let other = self.normalize(memory, measured.asked.max(0), Some(omit));
-            add(omit, other.limited.replicas);
-        }
-        if readings().any(|r| r.count.held && r.count.raw != r.count.replicas) {
-            let other = self.measure(Tolerances::NONE);
-            let normal = self.normalize(memory, other.woken, None);
-            add(Omitted::Tolerance, normal.limited.replicas);
         }
         let distance = |o: &Otherwise| (i64::from(o.replicas) - i64::from(figures.desired)).abs();
         out.sort_by_key(distance);

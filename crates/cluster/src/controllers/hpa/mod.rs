@@ -15,6 +15,7 @@ use decide::hpa::{
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::{Method, Request};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -30,6 +31,9 @@ const WORKERS: usize = 5;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
 type Key = (Arc<str>, Arc<str>);
+
+/// Takes note of a decision: the HPA as it was read, when, and why.
+pub type Report = Arc<dyn Fn(&Value, Timestamp, hpa::Explanation) + Send + Sync>;
 
 /// What is remembered of one HPA.
 struct Entry {
@@ -53,11 +57,12 @@ struct Outcome {
 }
 
 /// Runs the autoscaler; never returns.
-pub async fn run(cluster: Cluster, period: Duration) {
+pub async fn run(cluster: Cluster, period: Duration, report: Option<Report>) {
     let mut changes = cluster.subscribe();
     let mut autoscaler = Autoscaler {
         cluster,
         period,
+        report,
         entries: BTreeMap::new(),
         queue: Queue::new(),
     };
@@ -97,6 +102,7 @@ pub async fn run(cluster: Cluster, period: Duration) {
 struct Autoscaler {
     cluster: Cluster,
     period: Duration,
+    report: Option<Report>,
     entries: BTreeMap<Key, Entry>,
     queue: Queue<Key>,
 }
@@ -180,8 +186,9 @@ impl Autoscaler {
             .add_at(key.clone(), entry.since + period.saturating_mul(steps));
         let memory = entry.memory.clone();
         let cluster = self.cluster.clone();
+        let report = self.report.clone();
         Some(async move {
-            let learned = evaluate(&cluster, &key.0, &key.1, memory, others, period).await;
+            let learned = evaluate(&cluster, &key, memory, others, period, report).await;
             Outcome { key, learned }
         })
     }
@@ -210,11 +217,11 @@ impl Autoscaler {
 /// Evaluates one HPA; `None` if it does not exist.
 async fn evaluate(
     cluster: &Cluster,
-    ns: &str,
-    name: &str,
+    (ns, name): &Key,
     memory: HpaMemory,
     others: Vec<hpa::OtherHpa>,
     period: Duration,
+    report: Option<Report>,
 ) -> Option<(HpaMemory, String)> {
     let hpa = cluster.get(RESOURCE, ns, name).ok()?;
     let Ok(spec) = HpaSpec::from_json(&hpa["spec"]) else {
@@ -222,8 +229,8 @@ async fn evaluate(
     };
     let target = observe::Target::find(cluster, ns, &spec.scale_target_ref);
     let mut input = HpaInput {
-        namespace: ns.to_owned(),
-        name: name.to_owned(),
+        namespace: ns.to_string(),
+        name: name.to_string(),
         generation: hpa["metadata"]["generation"].as_i64(),
         status: HpaStatus::from_json(&hpa["status"]),
         scale: observe::scale(cluster, &target).await,
@@ -240,20 +247,27 @@ async fn evaluate(
         _ => String::new(),
     };
     for query in hpa::wants(&input) {
-        let reading = observe::metric(cluster, ns, &query.what).await;
+        let (reading, sampled) = observe::metric(cluster, ns, &query.what).await;
         input.metrics.insert(query.index, reading);
+        if let Some(sampled) = sampled {
+            input.sampled.insert(query.index, sampled);
+        }
     }
     // With thousands of pods it matters that none is read where none counts.
     if hpa::needs_pods(&input) {
         input.pods = observe::pods(cluster, ns, &selector);
     }
-    let evaluation = hpa::evaluate(&input, &memory, cluster.now());
+    let now = cluster.now();
+    let evaluation = hpa::evaluate(&input, &memory, now);
     let write = match (evaluation.scale_to, &target) {
         (Some(replicas), Ok(target)) => Some(write_scale(cluster, target, replicas).await),
         (Some(_), Err(_)) => Some(ScaleWrite::Failed("the target has no scale".to_owned())),
         (None, _) => None,
     };
-    let decision = evaluation.finish(write, cluster.now());
+    let mut decision = evaluation.finish(write, cluster.now());
+    if let Some(report) = report {
+        report(&hpa, now, std::mem::take(&mut decision.explanation));
+    }
     Some((publish(cluster, &hpa, decision), selector))
 }
 

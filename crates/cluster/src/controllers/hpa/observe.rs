@@ -180,16 +180,26 @@ pub(super) fn pods(cluster: &Cluster, ns: &str, selector: &str) -> Vec<PodObserv
         .collect()
 }
 
-/// Reads one metric.
-pub(super) async fn metric(cluster: &Cluster, ns: &str, what: &MetricWanted) -> MetricObservation {
-    match what {
+/// Reads one metric, and when it was taken where that is said of the whole.
+pub(super) async fn metric(
+    cluster: &Cluster,
+    ns: &str,
+    what: &MetricWanted,
+) -> (MetricObservation, Option<Timestamp>) {
+    let mut sampled = None;
+    let mut timed = |values: Vec<(Quantity, Option<Timestamp>)>| -> Vec<Quantity> {
+        sampled = values.iter().filter_map(|(_, at)| *at).min();
+        values.into_iter().map(|(value, _)| value).collect()
+    };
+    let observed = match what {
         MetricWanted::External { name, selector } => {
             let path = format!(
                 "/apis/{EXTERNAL}/v1beta1/namespaces/{ns}/{}{}",
                 encoded(name),
                 query(&[("labelSelector", selector)])
             );
-            MetricObservation::External(read(cluster, Ok(path), quantity).await)
+            let values = read(cluster, Ok(path), quantity_at).await;
+            MetricObservation::External(values.map(&mut timed))
         }
         MetricWanted::Resource { pods } => {
             let query = query(&[("labelSelector", pods)]);
@@ -216,7 +226,7 @@ pub(super) async fn metric(cluster: &Cluster, ns: &str, what: &MetricWanted) -> 
             object,
         } => {
             let path = object_path(cluster, ns, name, selector, object);
-            let values = read(cluster, path, quantity).await;
+            let values = read(cluster, path, quantity_at).await.map(&mut timed);
             MetricObservation::Object(values.and_then(|v| match <[Quantity; 1]>::try_from(v) {
                 Ok([value]) => Ok(value),
                 Err(v) => Err(format!(
@@ -225,7 +235,8 @@ pub(super) async fn metric(cluster: &Cluster, ns: &str, what: &MetricWanted) -> 
                 )),
             }))
         }
-    }
+    };
+    (observed, sampled)
 }
 
 /// The version of the custom metrics API that is served.
@@ -283,6 +294,10 @@ async fn read<T>(
 
 fn quantity(item: &Value) -> Result<Quantity, String> {
     Quantity::from_json(&item["value"]).map_err(|e| e.to_string())
+}
+
+fn quantity_at(item: &Value) -> Result<(Quantity, Option<Timestamp>), String> {
+    Ok((quantity(item)?, time_at(item, &["timestamp"])))
 }
 
 fn sampled(item: &Value) -> Timestamp {
