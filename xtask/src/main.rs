@@ -20,6 +20,7 @@ cargo xtask TASK
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
   codegen         regenerate the committed tables
+  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, store, cluster)
   promqltest DIR  run Prometheus query tests, one line a file";
 
 fn main() -> ExitCode {
@@ -50,6 +51,7 @@ fn run(args: &[String]) -> Result<()> {
             deny()?;
             cargo("test", &["--workspace".to_owned()])
         }
+        "bench" => bench(rest),
         "codegen" => codegen::run(rest),
         "promqltest" => promqltest::run(rest),
         "help" | "--help" | "-h" => {
@@ -74,6 +76,18 @@ fn lint() -> Result<()> {
         "clippy::unwrap_used",
     ];
     cargo("clippy", &args.map(str::to_owned))
+}
+
+/// Runs every benchmark, or those named.
+fn bench(names: &[String]) -> Result<()> {
+    let mut args = vec!["-p".to_owned(), "rheostat-benches".to_owned()];
+    if names.is_empty() {
+        args.push("--no-fail-fast".to_owned());
+    }
+    for name in names {
+        args.extend(["--bench".to_owned(), name.clone()]);
+    }
+    cargo("bench", &args)
 }
 
 fn deny() -> Result<()> {
