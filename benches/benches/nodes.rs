@@ -30,8 +30,16 @@ fn main() {
     describe(&run(&spread));
     report.within("the same, 5 of the shapes spread over hosts", took, limit);
 
-    let half = alike(50_000, 20_000, now);
-    let whole = alike(100_000, 20_000, now);
+    let all = self::mixed(10_000, 20, now);
+    let took = best(3, || run(&all));
+    report.within(
+        "the same, all shapes spread over hosts",
+        took,
+        Duration::from_secs(2),
+    );
+
+    let half = alike(50_000, 20_000);
+    let whole = alike(100_000, 20_000);
     let (small, large) = (best(3, || run(&half)), best(3, || run(&whole)));
     report.within("100,000 pods alike", large, Duration::from_secs(1));
     report.beside(
@@ -42,7 +50,7 @@ fn main() {
         2.6,
     );
 
-    let full = alike(100_000, 100, now);
+    let full = alike(100_000, 100);
     let took = best(3, || run(&full));
     report.within(
         "100,000 pods alike of which 99,200 are refused",
@@ -93,6 +101,7 @@ fn pool(group: &str, gpus: u32, max: u32, price: f64) -> PoolView {
         max,
         target: 0,
         price,
+        priority: None,
         template: NodeInfo::parse(&template(gpus, 96)),
         instances: Vec::new(),
     }
@@ -172,7 +181,7 @@ fn mixed(pods: u32, spread: u32, now: Timestamp) -> Observed {
 }
 
 /// One pool of empty nodes to come, and pods that are all the same.
-fn alike(pods: u32, max: u32, _now: Timestamp) -> Observed {
+fn alike(pods: u32, max: u32) -> Observed {
     let shape = pod(0, 1, false);
     Observed {
         pools: vec![pool("gpunp", 8, max, 98.32)],

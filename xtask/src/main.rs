@@ -21,8 +21,9 @@ cargo xtask TASK
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
   codegen         regenerate the committed tables
-  promqltest DIR  run Prometheus query tests, one line a file
-  golden DIR      run recordings of the real programs, one line a file";
+  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, store, cluster)
+  golden DIR      run recordings of the real programs, one line a file
+  promqltest DIR  run Prometheus query tests, one line a file";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +53,7 @@ fn run(args: &[String]) -> Result<()> {
             deny()?;
             cargo("test", &["--workspace".to_owned()])
         }
+        "bench" => bench(rest),
         "codegen" => codegen::run(rest),
         "golden" => golden::run(rest),
         "promqltest" => promqltest::run(rest),
@@ -77,6 +79,18 @@ fn lint() -> Result<()> {
         "clippy::unwrap_used",
     ];
     cargo("clippy", &args.map(str::to_owned))
+}
+
+/// Runs every benchmark, or those named.
+fn bench(names: &[String]) -> Result<()> {
+    let mut args = vec!["-p".to_owned(), "rheostat-benches".to_owned()];
+    if names.is_empty() {
+        args.push("--no-fail-fast".to_owned());
+    }
+    for name in names {
+        args.extend(["--bench".to_owned(), name.clone()]);
+    }
+    cargo("bench", &args)
 }
 
 fn deny() -> Result<()> {

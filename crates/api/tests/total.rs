@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use api::duration::GoDuration;
+use api::pool::Pool;
 use api::quantity::Quantity;
 use api::selector::{FieldSelector, Selector};
 use proptest::prelude::*;
@@ -16,6 +17,16 @@ proptest! {
         let _ = Selector::parse(&text);
         let _ = FieldSelector::parse(&text);
         let _ = api::yaml::parse_documents(&text);
+        let _ = Pool::parse(&text, 1);
+    }
+
+    #[test]
+    fn pools_read_back(text in "name=[a-z]{1,3}(,(gpus|min|max|count|price|cpu)=[0-9.e-]{1,6}|,taint=[a=:]{1,4}NoSchedule|,provision=[0-9]{1,9}[smh]?){0,5}") {
+        if let Ok(pool) = Pool::parse(&text, 1) {
+            let printed = pool.to_string();
+            let again = Pool::parse(&printed, 1).map(|p| p.to_string());
+            prop_assert_eq!(again.ok(), Some(printed));
+        }
     }
 
     #[test]

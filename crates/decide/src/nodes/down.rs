@@ -94,7 +94,7 @@ pub(super) fn handle(
                 continue;
             }
             plan.state.leaving.remove(&instance.name);
-            if world.upcoming.contains(&instance.name) {
+            if world.upcoming.contains_key(&instance.name) {
                 plan.state.unneeded.remove(&instance.name);
                 plan.state.unready.remove(&instance.name);
                 explain(

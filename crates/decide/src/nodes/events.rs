@@ -39,11 +39,10 @@ impl Event {
         }
     }
 
-    pub(super) fn triggered(pod: &PodInfo, pool: &PoolView, to: u32) -> Self {
-        let PoolView {
-            group, target, max, ..
-        } = pool;
-        let message = format!("pod triggered scale-up: [{{{group} {target}->{to} (max: {max})}}]");
+    /// `sizes` are the group's size before, after, and at the most.
+    pub(super) fn triggered(pod: &PodInfo, group: &str, sizes: (u32, u32, u32)) -> Self {
+        let (from, to, max) = sizes;
+        let message = format!("pod triggered scale-up: [{{{group} {from}->{to} (max: {max})}}]");
         Self::new(pod_target(pod), false, "TriggeredScaleUp", message)
     }
 

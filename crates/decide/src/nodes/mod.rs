@@ -26,7 +26,7 @@ pub use events::{Event, Target};
 pub use expander::{Priorities, PrioritiesError};
 pub use explain::{Explanation, NodeOutcome, PodOutcome, ReplicaOutcome};
 pub use types::{
-    Backoff, Instance, InstanceState, Leaving, Observed, Order, Plan, PoolView, Registration,
+    Backoff, Instance, InstanceState, Leaving, Observed, Order, Owed, Plan, PoolView, Registration,
     Removal, ReplicaPlan, Settings, State, TaintChange, Told,
 };
 

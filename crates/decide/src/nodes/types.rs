@@ -249,6 +249,17 @@ impl Told {
     }
 }
 
+/// An order that was made before the pods existed that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The group's size before, after, and at the most.
+    pub sizes: (u32, u32, u32),
+    /// How many pods are to be told.
+    pub pods: u32,
+}
+
 /// What the planner remembers from one time to the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
@@ -266,6 +277,8 @@ pub struct State {
     pub reported: BTreeSet<String>,
     /// The last refusal told about each pod that waits.
     pub told: BTreeMap<PodKey, Told>,
+    /// Orders made for replicas whose pods are still to be told about them, by group.
+    pub owed: BTreeMap<String, Owed>,
     /// The last reason told about each little used node that stays.
     pub kept: BTreeMap<String, Told>,
     /// Machines and their nodes, by name.
@@ -281,6 +294,8 @@ impl State {
         self.unready.retain(|node, _| names.contains(node.as_str()));
         self.leaving.retain(|node, _| names.contains(node.as_str()));
         self.reported.retain(|node| names.contains(node.as_str()));
+        self.owed
+            .retain(|_, o| o.pods > 0 && elapsed(o.at, now) < settings.provision);
         self.kept.retain(|node, _| names.contains(node.as_str()));
         if !self.told.is_empty() {
             let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::events::Event;
 use super::explain::{PodOutcome, ReplicaOutcome};
-use super::types::{Observed, Order, Plan, PoolView, Settings, Told, after};
+use super::types::{Observed, Order, Owed, Plan, PoolView, Settings, Told, after};
 use super::world::World;
 use crate::fit::{NodeInfo, PodInfo, PodKey};
 
@@ -22,6 +22,17 @@ const MOST_PLANNED: u32 = 10_000;
 struct Draft {
     nodes: u32,
     pods: Vec<Arc<PodInfo>>,
+    /// Replicas without a pod so far.
+    planned: u32,
+}
+
+impl Draft {
+    fn add(&mut self, pod: &Arc<PodInfo>, planned: Option<usize>) {
+        match planned {
+            Some(_) => self.planned += 1,
+            None => self.pods.push(pod.clone()),
+        }
+    }
 }
 
 /// A pod to find room for.
@@ -80,18 +91,23 @@ pub(super) fn handle(
         } else if let Some(node) = world.place(&pod, class) {
             match opened.get(&node) {
                 Some(pool) => {
-                    drafts[*pool]
-                        .pods
-                        .extend(planned.is_none().then(|| pod.clone()));
+                    drafts[*pool].add(&pod, planned);
                     PodOutcome::Ordered {
                         group: seen.pools[*pool].group.clone(),
                     }
                 }
-                None if world.upcoming.contains(&*node) => PodOutcome::WaitsFor {
-                    node: node.to_string(),
-                },
-                None => PodOutcome::Fits {
-                    node: node.to_string(),
+                None => match world.upcoming.get(&*node) {
+                    Some(at) => {
+                        if planned.is_none() {
+                            tell_owed(settings, &seen.pools[*at], now, &pod, plan);
+                        }
+                        PodOutcome::WaitsFor {
+                            node: node.to_string(),
+                        }
+                    }
+                    None => PodOutcome::Fits {
+                        node: node.to_string(),
+                    },
                 },
             }
         } else {
@@ -99,9 +115,7 @@ pub(super) fn handle(
                 Ok(at) => {
                     opened.insert(world.open(seen, at, &pod), at);
                     drafts[at].nodes += 1;
-                    drafts[at]
-                        .pods
-                        .extend(planned.is_none().then(|| pod.clone()));
+                    drafts[at].add(&pod, planned);
                     PodOutcome::Ordered {
                         group: seen.pools[at].group.clone(),
                     }
@@ -285,6 +299,29 @@ fn tell_refusal(
     }
 }
 
+/// Tells a pod that a node was ordered for it before it existed.
+fn tell_owed(settings: &Settings, pool: &PoolView, now: Timestamp, pod: &PodInfo, plan: &mut Plan) {
+    let Some(owed) = plan.state.owed.get_mut(&pool.group) else {
+        return;
+    };
+    let made = Timestamp::from_second(owed.at.as_second()).unwrap_or(owed.at);
+    let new = pod.started.is_empty() || pod.started >= made.to_string();
+    let known = plan.state.told.get(&pod.key);
+    if owed.pods == 0 || !new || known.is_some_and(|t| t.uid == pod.uid) {
+        return;
+    }
+    owed.pods -= 1;
+    plan.events
+        .push(Event::triggered(pod, &pool.group, owed.sizes));
+    let told = Told {
+        uid: pod.uid.clone(),
+        text: Arc::from("triggered scale-up"),
+        at: now,
+        wait: settings.repeat,
+    };
+    plan.state.told.insert(pod.key.clone(), told);
+}
+
 /// Turns a draft into an order, at least up to the pool's minimum.
 fn order(pool: &PoolView, draft: Draft, now: Timestamp, plan: &mut Plan) {
     let short = if plan.state.backs_off(&pool.group, now) {
@@ -298,7 +335,17 @@ fn order(pool: &PoolView, draft: Draft, now: Timestamp, plan: &mut Plan) {
     }
     let to = pool.target.saturating_add(nodes);
     let mut accepted = vec![Event::ordered(pool, to)];
-    accepted.extend(draft.pods.iter().map(|pod| Event::triggered(pod, pool, to)));
+    let sizes = (pool.target, to, pool.max);
+    let told = |pod: &Arc<PodInfo>| Event::triggered(pod, &pool.group, sizes);
+    accepted.extend(draft.pods.iter().map(told));
+    if draft.planned > 0 {
+        let owed = Owed {
+            at: now,
+            sizes,
+            pods: draft.planned,
+        };
+        plan.state.owed.insert(pool.group.clone(), owed);
+    }
     plan.state.grown.insert(pool.group.clone(), now);
     plan.orders.push(Order {
         group: pool.group.clone(),

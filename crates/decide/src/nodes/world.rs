@@ -28,8 +28,8 @@ const STATUS: &str = "status-taint.cluster-autoscaler.kubernetes.io/";
 pub(super) struct World {
     /// Nodes, imagined ones included, and the pods on them.
     pub cluster: Snapshot,
-    /// Nodes that are ordered or not usable yet.
-    pub upcoming: BTreeSet<String>,
+    /// Nodes that are ordered or not usable yet, and the place of their pool.
+    pub upcoming: BTreeMap<String, usize>,
     /// Pods without a node that were given one here, by node.
     pub promised: BTreeMap<Arc<str>, usize>,
     /// A new node of each pool, with the pods that come with every node.
@@ -62,9 +62,9 @@ impl World {
     pub fn new(settings: &Settings, seen: &Observed, plan: &Plan, now: Timestamp) -> Self {
         let templates: Vec<NodeInfo> = seen.pools.iter().map(|p| template(p, seen)).collect();
         let mut cluster = seen.cluster.clone();
-        let mut upcoming = BTreeSet::new();
+        let mut upcoming = BTreeMap::new();
         let removed: BTreeSet<&str> = plan.removals.iter().map(|r| r.node.as_str()).collect();
-        for (pool, template) in seen.pools.iter().zip(&templates) {
+        for (at, (pool, template)) in seen.pools.iter().zip(&templates).enumerate() {
             for instance in &pool.instances {
                 let node = seen.cluster.node(&instance.name);
                 let leaves = node.is_some_and(|n| n.taints.iter().any(|t| t.key == LEAVING_TAINT));
@@ -86,7 +86,7 @@ impl World {
                 if node.is_some() && elapsed(instance.ordered, now) >= settings.provision {
                     continue;
                 }
-                upcoming.insert(instance.name.clone());
+                upcoming.insert(instance.name.clone(), at);
                 let mut imagined = called(template, &instance.name);
                 if let Some(node) = node {
                     imagined.labels = merged(&imagined.labels, &node.labels);
@@ -226,7 +226,8 @@ impl World {
             let known = &mut self.classes[class];
             before.push((class, known.refuge.clone()));
             let upcoming = &self.upcoming;
-            let open = |n: &NodeInfo| !without.contains(&*n.name) && !upcoming.contains(&*n.name);
+            let open =
+                |n: &NodeInfo| !without.contains(&*n.name) && !upcoming.contains_key(&*n.name);
             let (place, next) = first(&free, &known.around, &self.cluster, &known.refuge, open);
             known.refuge = next;
             if let Some(place) = place {

@@ -297,3 +297,28 @@ async fn hundreds_of_nodes_and_thousands_of_pods_take_no_long_work() {
     assert!(lab.nodes().is_empty());
     println!("back at zero after {:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_ordered_when_a_deployment_gets_its_replicas() {
+    let lab = start(Pool::defaults()).await;
+    // No controller makes the pods here: the node is asked for all the same.
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "w", "namespace": "default"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "w"}},
+            "template": {
+                "metadata": {"labels": {"app": "w"}},
+                "spec": {
+                    "containers": [{
+                        "name": "c", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                    }],
+                    "tolerations": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
+                },
+            },
+        },
+    });
+    lab.cluster.create("deployments.apps", deployment).unwrap();
+    lab.wait(1).await;
+    assert_eq!(lab.cloud.summaries()[1].target, 2);
+}

@@ -168,6 +168,13 @@ fn a_replica_plan_orders_its_nodes_before_its_pods_exist() {
     lab.run(&["w-1", "w-2", "w-3"], 1);
     let plan = lab.plan();
     assert!(plan.orders.is_empty());
+    assert_eq!(
+        lab.count("TriggeredScaleUp"),
+        3,
+        "each pod is told about the node that was ordered before it existed"
+    );
+    lab.wait(60);
+    assert!(lab.plan().is_idle());
     assert!(
         plan.explanation
             .pods
