@@ -13,12 +13,16 @@ use lint::{Assumptions, Severity, Source};
 use serde_json::Value;
 
 fn data(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 fn cases() -> Vec<Value> {
     let text = std::fs::read_to_string(data("keda_cases.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn found(case: &Value) -> lint::Report {
@@ -68,7 +72,13 @@ fn findings_on_recorded_objects_are_the_reviewed_ones() {
     for case in cases() {
         let report = found(&case);
         let bad: Vec<String> = support::bad(&report);
-        writeln!(now, "{}: {}", case["name"].as_str().unwrap(), bad.join(", ")).unwrap();
+        writeln!(
+            now,
+            "{}: {}",
+            case["name"].as_str().unwrap(),
+            bad.join(", ")
+        )
+        .unwrap();
     }
     let path = data("keda_cases.findings");
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
@@ -87,7 +97,11 @@ fn each_error_is_shown_refused_or_failing_by_the_recording() {
     for case in cases() {
         let report = found(&case);
         let evidence = evidence(&case);
-        for error in report.findings.iter().filter(|f| f.severity == Severity::Error) {
+        for error in report
+            .findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error)
+        {
             errors += 1;
             assert!(
                 !evidence.is_empty(),

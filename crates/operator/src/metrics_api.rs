@@ -104,7 +104,7 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
         }
     };
     let quantity = Quantity::parse(&format!("{value:.3}"))
-        .map_err(|_| format!("metric:{} is {value}, not a quantity", external.metric))?
+        .map_err(|_| format!("metric:{name} is {value}, not a quantity"))?
         .to_string();
     let now = decide::scale::seconds(shared.triggers.clock.now());
     Ok(json!({

@@ -82,7 +82,8 @@ impl Manifests {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         match (group, kind) {
             ("keda.sh", "ScaledObject") => {
-                let unknown = scaled_object_schema().prune(&mut object.clone());
+                let read = scaled_object_schema().read(&mut object.clone());
+                let unknown = read.map_err(|problem| InputError::new(place, problem))?;
                 if let Some(first) = unknown.first() {
                     return fail(format!(
                         "unknown field {first}; remove it or correct its name"

@@ -113,6 +113,7 @@ impl Fleet {
                 max: pool.max,
                 target: 0,
                 price: pool.price,
+                priority: None,
                 template: NodeInfo::parse(&node(pool, "template")),
                 instances: Vec::new(),
             });

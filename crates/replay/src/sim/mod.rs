@@ -408,7 +408,8 @@ impl<'a> Sim<'a> {
                                 let quantity = Quantity::parse(&format!("{value:.3}")).ok()?;
                                 Some(quantity.milli_value())
                             }
-                            Settled::Error(_) => None,
+                            // A formula is refused before the replay begins.
+                            Settled::Nil | Settled::Error(_) => None,
                         }
                     })
                 }
