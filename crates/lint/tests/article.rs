@@ -42,7 +42,11 @@ fn the_articles_manifests_have_exactly_their_six_traps() {
         ]
     );
     let ceiling = find(&report, "bounded-metric-ceiling");
-    assert!(ceiling.message.contains("ceil(100/5) = 20"), "{}", ceiling.message);
+    assert!(
+        ceiling.message.contains("ceil(100/5) = 20"),
+        "{}",
+        ceiling.message
+    );
     assert!(ceiling.message.contains("at 70 it would be 2"));
     let beyond = find(&report, "max-beyond-pool");
     assert!(beyond.message.contains("20 > 3"), "{}", beyond.message);
@@ -63,7 +67,11 @@ fn rheostats_exporter_carries_the_deployment() {
     let mut assumptions = with_pools(&[GPUNP]);
     assumptions.exporter = Some(Exporter::Rheostat);
     let report = article(&assumptions);
-    assert!(!bad(&report).iter().any(|f| f.contains("label-not-exported")));
+    assert!(
+        !bad(&report)
+            .iter()
+            .any(|f| f.contains("label-not-exported"))
+    );
     assert_eq!(bad(&report).len(), 5);
 }
 
@@ -90,9 +98,18 @@ fn siblings_from_public_guides_have_their_traps() {
     let vllm = deployment("vllm/vllm-openai:latest", 1, "", "");
     let memory = scaled("max(DCGM_FI_DEV_FB_USED)", "20000", "", "") + &vllm;
     let table = [
-        (scaled(util, "80", fifty, ""), "error bounded-metric-ceiling"),
-        (scaled("vllm:num_requests_waiting", "5", "", ""), "error many-elements"),
-        (scaled("avg(vllm:num_requests_running)", "10", "", ""), "error total-with-value"),
+        (
+            scaled(util, "80", fifty, ""),
+            "error bounded-metric-ceiling",
+        ),
+        (
+            scaled("vllm:num_requests_waiting", "5", "", ""),
+            "error many-elements",
+        ),
+        (
+            scaled("avg(vllm:num_requests_running)", "10", "", ""),
+            "error total-with-value",
+        ),
         (
             scaled("avg(DCGM_FI_PROF_GR_ENGINE_ACTIVE)", "0.8", "", ""),
             "error bounded-metric-ceiling",
@@ -100,16 +117,28 @@ fn siblings_from_public_guides_have_their_traps() {
         (memory, "warning memory-as-load"),
         (scaled(sum, "70", zero, ""), "error no-wake-signal"),
         (
-            scaled("sum(vllm:num_requests_waiting)", "10", "", "~metricType: Value"),
+            scaled(
+                "sum(vllm:num_requests_waiting)",
+                "10",
+                "",
+                "~metricType: Value",
+            ),
             "error total-with-value",
         ),
     ];
     for (text, wanted) in table {
         let found = all(&text);
-        assert!(found.iter().any(|f| f == wanted), "{wanted} not in {found:?}\n{text}");
+        assert!(
+            found.iter().any(|f| f == wanted),
+            "{wanted} not in {found:?}\n{text}"
+        );
     }
     let report = support::run(&scaled(util, "80", fifty, ""), &Assumptions::default());
-    assert!(find(&report, "bounded-metric-ceiling").message.contains("= 2 replicas"));
+    assert!(
+        find(&report, "bounded-metric-ceiling")
+            .message
+            .contains("= 2 replicas")
+    );
 }
 
 #[test]
