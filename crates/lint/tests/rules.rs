@@ -669,16 +669,15 @@ fn refusals() {
         &scaled(SUM, "70", "", "authModes: bearer"),
         "error spec-value",
     );
-    plain(
-        &scaled(
-            SUM,
-            "70",
-            "",
-            "authModes: bearer\n~authenticationRef: {name: a}",
-        )
-        .replace("      ~", "    "),
-        "!spec-value",
+    // What a TriggerAuthentication elsewhere brings is not known.
+    let elsewhere = scaled(SUM, "70", "", "~authenticationRef: {name: a}").replace(
+        "threshold: '70'",
+        "threshold: '70'\n      authModes: bearer",
     );
+    plain(&elsewhere, "!spec-value");
+    let here = "---\napiVersion: keda.sh/v1alpha1\nkind: TriggerAuthentication\nmetadata: {name: a}\n\
+                spec: {secretTargetRef: [{parameter: username, name: s, key: k}]}\n";
+    plain(&(elsewhere + here), "error spec-value");
     plain(
         &scaled(SUM, "70", "", "").replace("'70'", "70"),
         "error spec-value",

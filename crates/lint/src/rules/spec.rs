@@ -1,17 +1,15 @@
 //! What the API server, KEDA's webhook or KEDA's operator refuse, in their
 //! words: asked of the same functions that refuse it in a cluster.
 
-use std::collections::BTreeMap;
-
 use api::yaml::Span;
-use cluster::schema::{self, Cause, Structural};
+use cluster::schema::{self, Cause};
 use decide::scale::admission::{self, Surroundings};
 use decide::scale::hpa_spec::{self, MetricSpec};
 use decide::scale::resource;
 use serde_json::Value;
 use triggers::{BuildError, Input, PodIdentity};
 
-use super::fields::{pointer_of, schema_of};
+use super::fields::pointer_of;
 use super::{Context, plural};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
@@ -20,11 +18,10 @@ const ID: (&str, Severity) = ("spec-value", Severity::Error);
 
 pub(super) fn check(cx: &mut Context<'_>) {
     let model = cx.model;
-    let mut schemas: BTreeMap<&str, Structural> = BTreeMap::new();
     let mut stored: Vec<bool> = Vec::new();
     for object in &model.objects {
         let fine = match object.group {
-            "keda.sh" => of_schema(cx, object, &mut schemas),
+            "keda.sh" => of_schema(cx, object),
             "autoscaling" if object.kind == "HorizontalPodAutoscaler" => of_hpa(cx, object),
             _ => true,
         };
@@ -63,18 +60,10 @@ fn refused(cx: &mut Context<'_>, object: &Object<'_>, span: Span, message: &str,
 }
 
 /// The CRD's schema and rules; whether the object would be stored.
-fn of_schema<'a>(
-    cx: &mut Context<'_>,
-    object: &Object<'a>,
-    schemas: &mut BTreeMap<&'a str, Structural>,
-) -> bool {
-    if !schemas.contains_key(object.kind) {
-        let Some(schema) = schema_of(object.kind) else {
-            return true;
-        };
-        schemas.insert(object.kind, Structural::compile(&schema));
-    }
-    let schema = &schemas[object.kind];
+fn of_schema(cx: &mut Context<'_>, object: &Object<'_>) -> bool {
+    let Some(schema) = cx.schema(object.kind) else {
+        return true;
+    };
     let mut copy = object.value.clone();
     // As the API server does before it validates.
     schema.prune(&mut copy);
