@@ -183,11 +183,12 @@ impl<'a> Context<'a> {
         let Some(at) = found.map(|at| whole.start + at) else {
             return whole;
         };
-        let before = &text[..at.min(text.len())];
-        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        // From the value's own place, whose line is known.
+        let before = &text[whole.start..at];
+        let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
         Span {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: whole.line + before.matches('\n').count(),
+            column: text[line_start..at].chars().count() + 1,
             start: at,
             end: at + (end - start),
         }
