@@ -417,17 +417,19 @@ impl<'a> Model<'a> {
 
     /// A Service that sends requests to the workload's pods.
     pub fn service_of(&self, workload: &Workload<'_>) -> Option<&Object<'a>> {
-        self.objects.iter().find(|object| {
+        let services = self
+            .objects
+            .iter()
+            .filter(|o| o.kind == "Service" && o.group.is_empty());
+        let mut beside = services.filter(|o| o.may_be_beside(&workload.object));
+        beside.find(|object| {
             let selector = object.get("/spec/selector").as_object();
-            object.kind == "Service"
-                && object.group.is_empty()
-                && object.may_be_beside(&workload.object)
-                && selector.is_some_and(|wanted| {
-                    !wanted.is_empty()
-                        && wanted.iter().all(|(key, value)| {
-                            workload.pod.labels.get(key).map(String::as_str) == value.as_str()
-                        })
-                })
+            selector.is_some_and(|wanted| {
+                !wanted.is_empty()
+                    && wanted.iter().all(|(key, value)| {
+                        workload.pod.labels.get(key).map(String::as_str) == value.as_str()
+                    })
+            })
         })
     }
 

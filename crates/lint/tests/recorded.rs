@@ -25,6 +25,20 @@ fn cases() -> Vec<Value> {
         .collect()
 }
 
+fn webhook() -> Vec<Value> {
+    let text = std::fs::read_to_string(data("keda_webhook.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// What a recorded creation was refused with.
+fn refusal(row: &Value) -> Option<String> {
+    let text = row["message"].as_str()?;
+    let denied = text.split_once("denied the request: ");
+    Some(denied.map_or(text, |(_, words)| words).to_owned())
+}
+
 fn found(case: &Value) -> lint::Report {
     let documents: Vec<String> = case["objects"]
         .as_array()
@@ -49,7 +63,8 @@ fn evidence(case: &Value) -> BTreeSet<String> {
     for step in case["steps"].as_array().into_iter().flatten() {
         for object in step["scaledobjects"].as_object().into_iter().flatten() {
             for condition in object.1["conditions"].as_array().into_iter().flatten() {
-                let bad = condition["type"] == "Ready" && condition["status"] != "True";
+                let kind = condition["type"].as_str().unwrap_or("");
+                let bad = matches!(kind, "Ready" | "HPAActive") && condition["status"] != "True";
                 if bad && !condition["reason"].is_null() {
                     out.insert(format!("{}: {}", condition["reason"], condition["message"]));
                 }
@@ -94,6 +109,7 @@ fn findings_on_recorded_objects_are_the_reviewed_ones() {
 #[test]
 fn each_error_is_shown_refused_or_failing_by_the_recording() {
     let mut errors = 0;
+    let webhook: Vec<String> = webhook().iter().filter_map(refusal).collect();
     for case in cases() {
         let report = found(&case);
         let evidence = evidence(&case);
@@ -114,10 +130,69 @@ fn each_error_is_shown_refused_or_failing_by_the_recording() {
             if let Some((_, words)) = error.message.split_once("refuses this: ") {
                 let words = words.split(';').next().unwrap();
                 let plain = |text: &str| text.replace('\\', "").replace("%!w(<nil>)", "");
-                let said = evidence.iter().any(|e| plain(e).contains(&plain(words)));
+                // The cases were recorded without the webhook, which has a
+                // recording of its own.
+                let said = evidence
+                    .iter()
+                    .chain(&webhook)
+                    .any(|e| plain(e).contains(&plain(words)));
                 assert!(said, "{}: {words}\nnot in {evidence:#?}", case["name"]);
             }
         }
     }
     assert!(errors >= 10, "only {errors} errors");
+}
+
+/// Recorded refusals that lint does not see, and why.
+const NOT_SEEN: &[(&str, &str)] = &[
+    ("other-hpa", "the HPA is in the cluster only"),
+    ("memory-no-request", "the workload is in the cluster only"),
+    (
+        "modifiers-unknown-name",
+        "formulas are not compiled here yet",
+    ),
+    ("modifiers-string", "formulas are not compiled here yet"),
+];
+
+/// What the webhook lets pass and the operator or the API server refuses later.
+const REFUSED_LATER: &[&str] = &[
+    "metric-type-utilization",
+    "unknown-trigger-type",
+    "hpa-name-upper",
+    "behavior-bad-policy",
+];
+
+#[test]
+fn what_the_webhook_refused_is_refused_and_nothing_else() {
+    for row in webhook() {
+        let name = row["name"].as_str().unwrap();
+        let mut objects = row["before"].as_array().cloned().unwrap_or_default();
+        objects.push(row["object"].clone());
+        let case = serde_json::json!({"name": name, "objects": objects});
+        let report = found(&case);
+        let refused: Vec<&str> = report
+            .findings
+            .iter()
+            .filter(|f| matches!(f.id, "spec-value" | "two-writers"))
+            .map(|f| f.message.as_str())
+            .collect();
+        let known = NOT_SEEN.iter().any(|(case, _)| *case == name);
+        match refusal(&row) {
+            Some(_) if known => assert!(refused.is_empty(), "{name} is seen now"),
+            Some(words) => {
+                // The API server lists several errors in brackets.
+                let plain = |text: &str| text.replace('\\', "");
+                let said = refused.iter().any(|message| {
+                    let own = message.split("refuses this: ").last().unwrap_or(message);
+                    let own = own.split(" (line").next().unwrap_or(own);
+                    plain(&words).contains(&plain(own)) || plain(message).contains(&plain(&words))
+                });
+                assert!(said, "{name}: {words}\nfound {refused:?}");
+            }
+            None if REFUSED_LATER.contains(&name) => {
+                assert!(!refused.is_empty(), "{name} is refused after the webhook");
+            }
+            None => assert!(refused.is_empty(), "{name} was accepted: {refused:?}"),
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{Context, Trigger, behavior};
-use crate::arithmetic::{Target, rests_at, show};
+use crate::arithmetic::{Target, moves, rests_at, show};
 use crate::finding::Severity;
 use crate::metrics::{Bound, Kind, Origin};
 use crate::query::{Meaning, Per, Query};
@@ -179,9 +179,7 @@ fn unreachable(
         _ => return,
     };
     let (_, behavior) = behavior(&trigger.scaled.object);
-    let grows = meaning.per == Per::Total;
-    let value = |n: i32| if grows { most * f64::from(n) } else { most };
-    if rests_at(value, target, behavior) > 1 {
+    if moves(most, target, behavior) {
         return;
     }
     let object = &trigger.scaled.object;

@@ -1,11 +1,5 @@
 //! Rules over fields that are there and do nothing.
 
-use std::collections::BTreeMap;
-
-use api::keda;
-use cluster::schema::Structural;
-use serde_json::Value;
-
 use super::{Context, Trigger};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
@@ -190,18 +184,14 @@ fn of_spec(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
 
 /// Fields that KEDA's resources do not have; the API server drops them.
 fn unknown(cx: &mut Context<'_>) {
-    let mut schemas: BTreeMap<&str, Structural> = BTreeMap::new();
     let model = cx.model;
     for object in model.objects.iter().filter(|o| o.group == "keda.sh") {
-        if !schemas.contains_key(object.kind) {
-            let Some(schema) = schema_of(object.kind) else {
-                continue;
-            };
-            schemas.insert(object.kind, Structural::compile(&schema));
-        }
+        let Some(schema) = cx.schema(object.kind) else {
+            continue;
+        };
         let mut copy = object.value.clone();
         // Metadata that cannot be read is the business of `spec-value`.
-        for path in schemas[object.kind].read(&mut copy).unwrap_or_default() {
+        for path in schema.read(&mut copy).unwrap_or_default() {
             dropped(cx, object, &path);
         }
     }
@@ -253,16 +243,6 @@ fn dropped(cx: &mut Context<'_>, object: &Object<'_>, path: &str) {
         ),
         fix,
     );
-}
-
-/// The schema of one of KEDA's kinds.
-pub(super) fn schema_of(kind: &str) -> Option<Value> {
-    let crds = keda::crds();
-    let crd = crds
-        .iter()
-        .find(|crd| crd["spec"]["names"]["kind"] == kind)?;
-    let versions = crd["spec"]["versions"].as_array()?;
-    Some(versions.first()?["schema"]["openAPIV3Schema"].clone())
 }
 
 /// `spec.triggers[0].metadata` as a JSON pointer.

@@ -258,7 +258,9 @@ fn jump(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
     let paused = kept
         .iter()
         .any(|key| scaled.spec.metadata.annotations.contains_key(*key));
-    if !to_zero(scaled) || spec.max() <= 1 || paused {
+    // cpu and memory alone are always active (and refused with 0).
+    let never = spec.triggers.iter().all(resource::is_resource);
+    if !to_zero(scaled) || spec.max() <= 1 || paused || never {
         return;
     }
     let object = &scaled.object;

@@ -12,8 +12,11 @@ mod table;
 mod timing;
 mod writers;
 
+use std::collections::BTreeMap;
+
 use api::keda::ScaleTrigger;
 use api::yaml::Span;
+use cluster::schema::Structural;
 use promql::parser::SyntaxError;
 use serde_json::Value;
 
@@ -31,6 +34,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
         sources,
         model,
         assume,
+        schemas: BTreeMap::new(),
         out: Vec::new(),
     };
     let triggers: Vec<Trigger<'_>> = model.scaled.iter().flat_map(Trigger::of).collect();
@@ -126,6 +130,8 @@ pub(crate) struct Context<'a> {
     sources: &'a [Source],
     pub model: &'a Model<'a>,
     pub assume: &'a Assumptions,
+    /// Of KEDA's kinds, once they were asked for.
+    schemas: BTreeMap<String, Structural>,
     out: Vec<Finding>,
 }
 
@@ -177,14 +183,28 @@ impl<'a> Context<'a> {
         let Some(at) = found.map(|at| whole.start + at) else {
             return whole;
         };
-        let before = &text[..at.min(text.len())];
-        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        // From the value's own place, whose line is known.
+        let before = &text[whole.start..at];
+        let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
         Span {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: whole.line + before.matches('\n').count(),
+            column: text[line_start..at].chars().count() + 1,
             start: at,
             end: at + (end - start),
         }
+    }
+
+    /// The schema of one of KEDA's kinds.
+    pub fn schema(&mut self, kind: &str) -> Option<Structural> {
+        if self.schemas.is_empty() {
+            for crd in api::keda::crds() {
+                let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
+                let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+                self.schemas
+                    .insert(kind.to_owned(), Structural::compile(schema));
+            }
+        }
+        self.schemas.get(kind).cloned()
     }
 
     /// The exporter in effect.

@@ -1,16 +1,15 @@
 //! What the API server, KEDA's webhook or KEDA's operator refuse, in their
 //! words: asked of the same functions that refuse it in a cluster.
 
-use std::collections::BTreeMap;
-
 use api::yaml::Span;
-use cluster::schema::{self, Cause, Structural};
+use cluster::schema::{self, Cause};
 use decide::scale::admission::{self, Surroundings};
+use decide::scale::hpa_spec::{self, MetricSpec};
 use decide::scale::resource;
 use serde_json::Value;
-use triggers::{BuildError, Input, MetricType, PodIdentity};
+use triggers::{BuildError, Input, PodIdentity};
 
-use super::fields::{pointer_of, schema_of};
+use super::fields::pointer_of;
 use super::{Context, plural};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
@@ -19,11 +18,10 @@ const ID: (&str, Severity) = ("spec-value", Severity::Error);
 
 pub(super) fn check(cx: &mut Context<'_>) {
     let model = cx.model;
-    let mut schemas: BTreeMap<&str, Structural> = BTreeMap::new();
     let mut stored: Vec<bool> = Vec::new();
     for object in &model.objects {
         let fine = match object.group {
-            "keda.sh" => of_schema(cx, object, &mut schemas),
+            "keda.sh" => of_schema(cx, object),
             "autoscaling" if object.kind == "HorizontalPodAutoscaler" => of_hpa(cx, object),
             _ => true,
         };
@@ -62,18 +60,10 @@ fn refused(cx: &mut Context<'_>, object: &Object<'_>, span: Span, message: &str,
 }
 
 /// The CRD's schema and rules; whether the object would be stored.
-fn of_schema<'a>(
-    cx: &mut Context<'_>,
-    object: &Object<'a>,
-    schemas: &mut BTreeMap<&'a str, Structural>,
-) -> bool {
-    if !schemas.contains_key(object.kind) {
-        let Some(schema) = schema_of(object.kind) else {
-            return true;
-        };
-        schemas.insert(object.kind, Structural::compile(&schema));
-    }
-    let schema = &schemas[object.kind];
+fn of_schema(cx: &mut Context<'_>, object: &Object<'_>) -> bool {
+    let Some(schema) = cx.schema(object.kind) else {
+        return true;
+    };
     let mut copy = object.value.clone();
     // As the API server does before it validates.
     schema.prune(&mut copy);
@@ -156,50 +146,107 @@ fn field_of(message: &str) -> String {
 fn of_triggers(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
     let object = &scaled.object;
     let triggers: Vec<_> = scaled.triggers().collect();
-    let mut failed = 0;
+    let mut specs = Vec::new();
     for (n, (pointer, trigger)) in triggers.iter().enumerate() {
-        let kind = trigger.trigger_type.as_str();
         if scaled.is_job && !trigger.metric_type.is_empty() {
             let text = "Cannot set metricType in ScaledJob triggers";
             let span = object.at(&format!("{pointer}/metricType"));
             refused(cx, object, span, text, "KEDA");
             continue;
         }
-        let result = if resource::is_resource(trigger) {
-            resource::parse(trigger)
-                .map(drop)
-                .map_err(|e| e.to_string())
-        } else if kind == "prometheus" {
-            match triggers::parse(kind, &input(cx, scaled, n)) {
-                Ok(spec) => match spec.metric_type {
-                    MetricType::Other(text) => Err(format!(
-                        "unknown metric type: {text}, allowed values are 'Value' or \
-                         'AverageValue'"
-                    )),
-                    _ => Ok(()),
-                },
-                Err(BuildError::NotSupported(_)) => Ok(()),
-                Err(error) => Err(error.to_string()),
+        match metric(cx, scaled, n) {
+            Ok(spec) => specs.push(spec),
+            Err(message) => {
+                let span = object.at(&place_of(object, pointer, &message));
+                refused(cx, object, span, &message, "KEDA");
             }
-        } else if triggers::is_known(kind) {
-            Ok(())
-        } else {
-            Err(BuildError::UnknownType(kind.to_owned()).to_string())
-        };
-        if let Err(message) = result {
-            failed += 1;
-            let span = object.at(&place_of(object, pointer, &message));
-            refused(cx, object, span, &message, "KEDA");
         }
     }
-    if failed > 0 && failed < triggers.len() {
+    let failed = triggers.len() - specs.len();
+    if failed == 0 && !scaled.is_job {
+        of_generated_hpa(cx, scaled, &specs);
+    } else if !specs.is_empty() && !scaled.is_job {
         let last = cx.out.len() - 1;
-        let others = triggers.len() - failed;
         cx.out[last].message.push_str(&format!(
             "; no HPA is made, so the other {} of this object {} not read either",
-            plural(others as i64, "trigger"),
-            if others == 1 { "is" } else { "are" }
+            plural(specs.len() as i64, "trigger"),
+            if specs.len() == 1 { "is" } else { "are" }
         ));
+    }
+}
+
+/// A trigger's metric in the HPA, or why KEDA makes none.
+fn metric(cx: &Context<'_>, scaled: &Scaled<'_>, n: usize) -> Result<MetricSpec, String> {
+    let trigger = &scaled.spec.spec.triggers[n];
+    let kind = trigger.trigger_type.as_str();
+    if resource::is_resource(trigger) {
+        return resource::parse(trigger).map_err(|e| e.to_string());
+    }
+    match triggers::parse(kind, &input(cx, scaled, n)) {
+        Ok(spec) => Ok(MetricSpec::External {
+            metric_type: spec.metric_type.as_str().to_owned(),
+            target: spec.target_quantity().to_string(),
+            name: spec.metric_name,
+        }),
+        // Of a type that cannot be read yet only the place is known.
+        Err(BuildError::NotSupported(_)) => Ok(MetricSpec::External {
+            name: format!("s{n}-{kind}"),
+            metric_type: "AverageValue".to_owned(),
+            target: "1".to_owned(),
+        }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The HPA that KEDA makes, as the API server sees it.
+fn of_generated_hpa(cx: &mut Context<'_>, scaled: &Scaled<'_>, specs: &[MetricSpec]) {
+    let object = &scaled.object;
+    let (group, version, kind) = scaled.spec.spec.scale_target_ref.gvk();
+    let target = api::keda::Gvkr {
+        group,
+        version,
+        kind,
+        ..api::keda::Gvkr::default()
+    };
+    let mut hpa = match hpa_spec::hpa_for(&scaled.spec, specs, &target, "") {
+        Ok(plan) => plan.hpa,
+        Err(error) => {
+            let span = object.at(&field_of(&error.to_string()));
+            refused(cx, object, span, &error.to_string(), "KEDA");
+            return;
+        }
+    };
+    // The API server fills these in or KEDA knows them; they are not in the
+    // manifest.
+    hpa["metadata"]["namespace"] = Value::from("default");
+    if let Some(metadata) = hpa["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
+        metadata.remove("labels");
+    }
+    let gvk = ("autoscaling", "v2", "HorizontalPodAutoscaler");
+    schema::apply_defaults(gvk, &mut hpa);
+    for error in schema::validate(gvk, &hpa, None) {
+        let pointer = pointer_of(&error.field);
+        let place = if let Some(rest) = pointer.strip_prefix("/spec/behavior") {
+            format!("/spec/advanced/horizontalPodAutoscalerConfig/behavior{rest}")
+        } else if let Some(rest) = pointer.strip_prefix("/spec/metrics/") {
+            match rest.split('/').next() {
+                Some(n) if pointer.ends_with("/type") => format!("/spec/triggers/{n}/metricType"),
+                Some(n) => format!("/spec/triggers/{n}/metadata"),
+                None => "/spec/triggers".to_owned(),
+            }
+        } else if pointer == "/metadata/name" {
+            "/spec/advanced/horizontalPodAutoscalerConfig/name".to_owned()
+        } else {
+            pointer
+        };
+        refused(
+            cx,
+            object,
+            object.at(&place),
+            &error.to_string(),
+            "the API server, given the HPA that KEDA makes of this,",
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rules over who writes the replica count.
 
+use std::collections::BTreeMap;
+
 use api::keda::{ScaledObject, TRANSFER_HPA};
 use decide::scale::admission::{self, Surroundings};
 use decide::scale::hpa_spec::hpa_name;
@@ -15,9 +17,24 @@ const ONE: &str =
 pub(super) fn check(cx: &mut Context<'_>) {
     let model = cx.model;
     let scaled: Vec<&Scaled<'_>> = model.scaled.iter().filter(|s| !s.is_job).collect();
-    for (n, one) in scaled.iter().enumerate() {
-        for other in &scaled[..n] {
-            objects(cx, one, other);
+    // Only those that meet in a name can clash; all pairs of a large folder
+    // would be many.
+    let mut met: BTreeMap<(&str, String), Vec<&Scaled<'_>>> = BTreeMap::new();
+    for one in &scaled {
+        let keys = [
+            ("target", one.spec.spec.scale_target_ref.name.clone()),
+            ("hpa", hpa_name(&one.spec)),
+        ];
+        let mut seen: Vec<&Scaled<'_>> = Vec::new();
+        for key in keys {
+            let others = met.entry(key).or_default();
+            for other in others.iter() {
+                if !seen.iter().any(|s| std::ptr::eq(*s, *other)) {
+                    objects(cx, one, other);
+                    seen.push(other);
+                }
+            }
+            others.push(one);
         }
         for hpa in &model.hpas {
             with_hpa(cx, one, hpa);
@@ -76,7 +93,10 @@ fn owned_by(object: &ScaledObject, hpa: &Object<'_>) -> bool {
 }
 
 fn with_hpa(cx: &mut Context<'_>, one: &Scaled<'_>, hpa: &Hpa<'_>) {
-    if !one.object.beside(&hpa.object) {
+    let reference = hpa.object.get("/spec/scaleTargetRef/name");
+    let meets = reference == one.spec.spec.scale_target_ref.name.as_str()
+        || hpa_name(&one.spec) == hpa.object.name;
+    if !meets || !one.object.beside(&hpa.object) {
         return;
     }
     let around = Surroundings {

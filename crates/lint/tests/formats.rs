@@ -1,0 +1,90 @@
+//! What people and programs get to read.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use lint::{Assumptions, Text};
+use support::{deployment, scaled, source};
+
+fn example() -> (Vec<lint::Source>, lint::Report) {
+    let query = "avg(DCGM_FI_DEV_GPU_UTIL{deployment=\"m\"})";
+    let text = scaled(query, "80", "", "") + &deployment("x", 1, "", "");
+    let sources = vec![source("dir with space/m.yaml", &text)];
+    let report = lint::lint(&sources, &Assumptions::default()).unwrap();
+    (sources, report)
+}
+
+#[test]
+fn text_shows_the_line_with_a_caret_and_the_cure() {
+    let (sources, report) = example();
+    let plain = Text {
+        colour: false,
+        width: 200,
+    };
+    let text = lint::text(&report, &sources, plain);
+    for part in [
+        "error[label-not-exported]: `deployment=\"m\"` matches nothing",
+        "--> dir with space/m.yaml:14:40",
+        "      query: 'avg(DCGM_FI_DEV_GPU_UTIL{deployment=\"m\"})'",
+        "^^^^^^^^^^^^^^",
+        "help: Select by `exported_pod=~\"m-.*\"`",
+        "assumed: exporter dcgm (assumed;",
+    ] {
+        assert!(text.contains(part), "{part:?} not in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'));
+    assert!(text.trim_end().ends_with("in 2 objects"), "{text}");
+    let colour = Text {
+        colour: true,
+        ..plain
+    };
+    assert!(lint::text(&report, &sources, colour).contains('\u{1b}'));
+}
+
+#[test]
+fn json_has_the_fields_that_scripts_read() {
+    let (sources, report) = example();
+    let json = lint::json(&report, &sources);
+    let findings = json["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), report.findings.len());
+    for finding in findings {
+        for field in ["id", "severity", "file", "message", "fix", "object"] {
+            assert!(!finding[field].as_str().unwrap().is_empty(), "{field}");
+        }
+        assert!(finding["line"].as_u64().unwrap() > 0 && finding["column"].as_u64().unwrap() > 0);
+        assert!(finding["endLine"].as_u64() >= finding["line"].as_u64());
+    }
+    let ceiling = findings
+        .iter()
+        .find(|f| f["id"] == "bounded-metric-ceiling")
+        .unwrap();
+    let patch = api::yaml::parse(ceiling["patch"].as_str().unwrap()).unwrap();
+    assert_eq!(patch[0]["path"], "/spec/triggers/0/metricType");
+}
+
+#[test]
+fn sarif_refers_to_its_own_rules() {
+    let (sources, report) = example();
+    let sarif = lint::sarif(&report, &sources, "0.1.0");
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let ids: BTreeSet<&str> = rules.iter().map(|r| r["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), rules.len());
+    for result in run["results"].as_array().unwrap() {
+        let index = result["ruleIndex"].as_u64().unwrap();
+        assert_eq!(rules[index as usize]["id"], result["ruleId"]);
+        assert!(["error", "warning", "note"].contains(&result["level"].as_str().unwrap()));
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(
+            place["artifactLocation"]["uri"],
+            "dir%20with%20space/m.yaml"
+        );
+        let region = &place["region"];
+        assert!(region["startLine"].as_u64().unwrap() >= 1);
+        assert!(region["endColumn"].as_u64().unwrap() >= 1);
+    }
+}
