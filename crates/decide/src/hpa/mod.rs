@@ -21,7 +21,7 @@ mod types;
 
 use jiff::Timestamp;
 
-pub use direct::{DirectMemory, direct};
+pub use direct::{DirectMemory, Occasion, direct};
 pub use evaluate::{Evaluation, evaluate};
 pub use input::*;
 pub use numbers::{Goal, Numbers, Outcome, Seen};

@@ -207,9 +207,13 @@ impl Numbers {
         for (at, goal) in self.goals.iter().enumerate() {
             let reading = seen.readings.get(at).copied().flatten();
             let count = reading.and_then(|usage| match *goal {
-                Goal::Average(target) => {
-                    Some(per_pod(self.tolerances, seen.running, sum_per_pod(&[usage]), target, true))
-                }
+                Goal::Average(target) => Some(per_pod(
+                    self.tolerances,
+                    seen.running,
+                    sum_per_pod(&[usage]),
+                    target,
+                    true,
+                )),
                 Goal::Value(target) => {
                     let ready = || seen.ready;
                     by_value(self.tolerances, seen.current, ready, usage, target).ok()
