@@ -76,7 +76,10 @@ impl Oracle {
         let allowed = unmet_fraction * self.work + 1e-6 * self.work;
         // Prices between "never worth it" and "always worth it".
         let (mut low, mut high) = (0.0f64, 1e6f64);
-        let mut best = self.course(high);
+        let (mut less, mut enough) = ((0.0, 0.0), self.course(high));
+        if self.work <= allowed {
+            return 0.0;
+        }
         for _ in 0..40 {
             let price = match low > 0.0 {
                 true => (low * high).sqrt(),
@@ -84,16 +87,18 @@ impl Oracle {
             };
             let course = self.course(price);
             if self.work - course.0 <= allowed {
-                high = price;
-                best = course;
+                (high, enough) = (price, course);
             } else {
-                low = price;
+                (low, less) = (price, course);
             }
             if low > 0.0 && high / low < 1.0005 || high < 1e-6 {
                 break;
             }
         }
-        best.1 / 3600.0
+        // Between the two, by following one course for a part of the time.
+        let wanted = self.work - allowed;
+        let part = (wanted - less.0) / (enough.0 - less.0).max(1e-9);
+        (less.1 + (enough.1 - less.1) * part.clamp(0.0, 1.0)) / 3600.0
     }
 
     /// Work served and GPU-seconds paid at a price for each GPU-second served.

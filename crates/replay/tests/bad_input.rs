@@ -138,7 +138,7 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         ),
         (
             format!("{good}---\n{good}"),
-            "p.yaml:14: ScaledObject p is at p.yaml:1 already",
+            "p.yaml:16: ScaledObject p is at p.yaml:1 already",
         ),
         (
             format!(

@@ -86,5 +86,9 @@ fn the_recorded_run_is_replayed_within_one_hpa_period() {
         assert!((at - then).abs() <= 15.0, "{steps:?}");
     }
     let fidelity = Fidelity::of(&observed, &outcome.timeline);
-    assert!(fidelity.mean_error < 0.2, "{fidelity:?}");
+    assert!(
+        fidelity.mean_error < 0.1,
+        "mean error {}",
+        fidelity.mean_error
+    );
 }

@@ -1,12 +1,14 @@
 //! Acting on each sample instead of once a period.
 //!
 //! More samples must not buy more replicas than the HorizontalPodAutoscaler
-//! would have kept, so the limits hold in time: without `behavior` the cap of
-//! max(2n, 4) counts from the fewest replicas of the last period; stabilization
-//! sees one recommendation a period, that of the sample which opens it; and a
-//! sample in between acts only as far as the one before it agrees. Letting each
-//! sample act alone was refused: on noisy load the highest of many samples is
-//! what would be kept.
+//! would have kept, so the limits hold in time. Once a period everything goes
+//! as in the HPA. In between a sample can only add replicas, only as far as
+//! every sample of the last third of a period asks for them, and, without
+//! `behavior`, only up to max(2n, 4) of the fewest replicas of the last period.
+//! What was added counts as that period's recommendation, so that it is kept as
+//! long as the HPA would have kept it and is not taken back at the next sync.
+//! Letting each sample act alone was refused: on noisy load the highest of many
+//! samples is what would be kept.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,58 +16,57 @@ use super::input::HpaMemory;
 use super::normalize::limit;
 use super::numbers::{Numbers, Outcome, Seen};
 
-/// What is remembered between samples.
+/// Why a decision is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// A sync period has passed.
+    Sync,
+    /// There is a new sample.
+    Sample,
+}
+
+/// What is remembered between decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectMemory {
     /// Recommendations and steps, as the HPA remembers them.
     pub hpa: HpaMemory,
-    /// When the period in progress began.
-    period: Option<Timestamp>,
     /// Replica counts of the last period and since when they held.
     counts: Vec<(Timestamp, i32)>,
-    /// What the sample before asked for.
-    before: Option<i32>,
+    /// What the last samples asked for.
+    asked: Vec<(Timestamp, i32)>,
 }
 
-/// Decides on one sample.
+/// Decides once.
 pub fn direct(
     numbers: &Numbers,
     memory: &mut DirectMemory,
     seen: &Seen<'_>,
+    occasion: Occasion,
     now: Timestamp,
 ) -> Outcome {
     let length = SignedDuration::try_from(numbers.config().sync_period)
         .unwrap_or(SignedDuration::from_secs(15));
-    let since = |earlier: Timestamp| now.duration_since(earlier);
     let fewest = memory.fewest(seen.current, length, now);
-    let opens = memory.period.is_none_or(|start| since(start) >= length);
-    let mut outcome;
-    if opens {
-        // On the grid of the first sample, so that late samples do not stretch it.
-        let late = memory.period.map_or(SignedDuration::ZERO, |start| {
-            let over = since(start).as_millis() % length.as_millis().max(1);
-            SignedDuration::from_millis(i64::try_from(over).unwrap_or(0))
-        });
-        memory.period = Some(now.saturating_sub(late).unwrap_or(now));
-        outcome = numbers.propose(&mut memory.hpa, seen, now);
-    } else {
-        let mut aside = memory.hpa.clone();
-        outcome = numbers.propose(&mut aside, seen, now);
-        if let (Some(_), Some(before)) = (outcome.asked, memory.before) {
-            let agreed = match outcome.desired > seen.current {
-                true => outcome.desired.min(before.max(seen.current)),
-                false => outcome.desired.max(before.min(seen.current)),
-            };
-            outcome.desired = agreed;
-        }
+    let mut outcome = match occasion {
+        Occasion::Sync => numbers.propose(&mut memory.hpa, seen, now),
+        Occasion::Sample => numbers.propose(&mut memory.hpa.clone(), seen, now),
+    };
+    let agreed = memory.agreed(outcome.asked, length / 3, now);
+    if occasion == Occasion::Sample {
+        outcome.desired = outcome.desired.min(agreed).max(seen.current);
     }
-    memory.before = outcome.asked;
     if outcome.desired > seen.current && !numbers.has_behavior() && seen.current > 0 {
         let (min, max) = numbers.bounds();
         let capped = limit(fewest, outcome.desired, min, max, true);
         if capped.replicas < outcome.desired {
             outcome.desired = capped.replicas.max(seen.current);
             outcome.reason = capped.reason;
+        }
+    }
+    if occasion == Occasion::Sample && outcome.desired > seen.current {
+        let list = memory.hpa.recommendations.get_or_insert_default();
+        if let Some(last) = list.iter_mut().max_by_key(|r| r.at) {
+            last.replicas = last.replicas.max(outcome.desired);
         }
     }
     numbers.record(&mut memory.hpa, seen, outcome, now)
@@ -83,5 +84,25 @@ impl DirectMemory {
             self.counts.remove(0);
         }
         self.counts.iter().map(|c| c.1).min().unwrap_or(current)
+    }
+
+    /// What every sample of the last `span`, and the one before it, asks for
+    /// at least; nothing where there is no sample that old.
+    fn agreed(&mut self, asked: Option<i32>, span: SignedDuration, now: Timestamp) -> i32 {
+        let Some(asked) = asked else {
+            self.asked.clear();
+            return i32::MIN;
+        };
+        let start = now.saturating_sub(span).unwrap_or(Timestamp::MIN);
+        self.asked.push((now, asked));
+        while self.asked.len() > 1 && self.asked[1].0 <= start {
+            self.asked.remove(0);
+        }
+        match self.asked.first() {
+            Some(first) if first.0 <= start => {
+                self.asked.iter().map(|a| a.1).min().unwrap_or(i32::MIN)
+            }
+            _ => i32::MIN,
+        }
     }
 }
