@@ -3,6 +3,7 @@
 
 mod codegen;
 mod promqltest;
+mod purity;
 mod tidy;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The `rheostat` program: one file for each command.
 
 mod crds;
+mod explain;
 mod lab;
 mod log;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the whole pipeline on this machine, with simulated GPU nodes
     Lab(Box<lab::Args>),
+    /// Say why a replica count is what it is, now or at a past moment
+    Explain(explain::Args),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     log::start();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
+        Command::Explain(args) => explain::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {
