@@ -4,6 +4,7 @@
 mod codegen;
 mod golden;
 mod promqltest;
+mod purity;
 mod tidy;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a Rust file opens with `//!` | a reader learns first what the file owns |
 //! | a room depends only on rooms above it | the arrows stay one-way (docs/ARCHITECTURE.md) |
-//! | the core has no clock, network, logging or hash order | decisions can be replayed |
+//! | the core is pure ([`crate::purity`]) | decisions can be replayed |
 //! | `tokio::select!` is `biased` | a simulation must not draw lots that no seed decides |
 //! | no file over 1,000 lines | it has lost its subject |
 
@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+
+use crate::purity;
 
 /// Rooms from the top of the table down: each may use those before it.
 const ROOMS: &[&str] = &[
@@ -33,39 +35,6 @@ const ROOMS: &[&str] = &[
 
 /// What must not appear in a room's source.
 const BANNED: &[(&[&str], &[&str])] = &[
-    (
-        &["api", "decide"],
-        &[
-            "tokio::",
-            "SystemTime",
-            "Timestamp::now",
-            "Instant::now",
-            "HashMap",
-            "HashSet",
-            "tracing::",
-            "std::thread",
-            "std::net",
-            "std::fs",
-            "k8s_openapi",
-            "kube::",
-        ],
-    ),
-    (
-        &["lint"],
-        &[
-            "tokio::",
-            "SystemTime",
-            "Timestamp::now",
-            "Instant::now",
-            "HashMap",
-            "HashSet",
-            "tracing::",
-            "std::thread",
-            "std::net",
-            "std::fs",
-            "kube::",
-        ],
-    ),
     (
         &["promql", "gpu", "exporter", "replay"],
         &["std::net", "tokio::net", "kube::", "SystemTime"],
@@ -102,6 +71,7 @@ pub fn run(root: &Path) -> Result<()> {
         breaches.extend(banned(&name, &text));
         breaches.extend(unbiased(&name, &text));
     }
+    breaches.extend(impure(root)?);
     for (n, room) in ROOMS.iter().enumerate() {
         let manifest = root.join("crates").join(room).join("Cargo.toml");
         let Ok(text) = fs::read_to_string(&manifest) else {
@@ -127,6 +97,44 @@ pub fn run(root: &Path) -> Result<()> {
     }
     println!("tidy: {} files in order", files.len());
     Ok(())
+}
+
+/// What makes the core impure.
+pub(crate) fn impure(root: &Path) -> Result<Vec<String>> {
+    let mut breaches = Vec::new();
+    for room in purity::ROOMS {
+        let folder = root.join("crates").join(room);
+        let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) else {
+            continue;
+        };
+        for name in purity::dependencies(&manifest) {
+            breaches.push(format!(
+                "crates/{room}/Cargo.toml: the core does without {name}"
+            ));
+        }
+        let mut files = Vec::new();
+        collect(&folder.join("src"), &mut files)?;
+        // Modules of tests lie in files of their own, named so.
+        files.retain(|file| {
+            let part = |p: &std::ffi::OsStr| p.to_str().unwrap_or("").to_owned();
+            let name = file.file_name().map(part).unwrap_or_default();
+            !name.ends_with("tests.rs")
+                && !file
+                    .strip_prefix(root)
+                    .unwrap_or(file)
+                    .components()
+                    .any(|c| c.as_os_str() == "tests")
+        });
+        for file in files {
+            let name = file.strip_prefix(root).unwrap_or(&file).display();
+            let text = fs::read_to_string(&file)?;
+            match purity::breaches(&text) {
+                Ok(found) => breaches.extend(found.iter().map(|f| format!("{name}:{f}"))),
+                Err(why) => breaches.push(format!("{name}: {why}")),
+            }
+        }
+    }
+    Ok(breaches)
 }
 
 /// Selects that draw lots.

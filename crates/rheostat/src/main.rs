@@ -1,6 +1,7 @@
 //! The `rheostat` program: one file for each command.
 
 mod crds;
+mod explain;
 mod lab;
 mod lint;
 mod log;
@@ -31,6 +32,8 @@ enum Command {
     Lint(lint::Args),
     /// Show what a policy would have done on recorded load, and what it would have cost
     Replay(Box<replay::Args>),
+    /// Say why a replica count is what it is, now or at a past moment
+    Explain(explain::Args),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::run(*args),
         Command::Lint(args) => return lint::run(&args),
         Command::Replay(args) => return replay::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {
