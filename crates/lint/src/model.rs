@@ -342,8 +342,10 @@ impl<'a> Model<'a> {
     /// Joins what belongs together.
     pub fn of(docs: &'a [Doc]) -> Self {
         let objects: Vec<Object<'a>> = docs.iter().map(Object::of).collect();
-        let mut model = Self::default();
-        model.workloads = objects.iter().copied().filter_map(Workload::of).collect();
+        let mut model = Self {
+            workloads: objects.iter().copied().filter_map(Workload::of).collect(),
+            ..Self::default()
+        };
         for object in &objects {
             match (object.group, object.kind) {
                 ("keda.sh", "ScaledObject") => {

@@ -220,10 +220,11 @@ fn without_series(expr: &Expr) -> Option<f64> {
             | "sort_desc" | "label_replace" | "label_join" => without_series(args.first()?),
             _ => None,
         },
-        Node::Aggregate { op, expr, .. } => match op {
-            AggOp::Sum | AggOp::Avg | AggOp::Max | AggOp::Min => without_series(expr),
-            _ => None,
-        },
+        Node::Aggregate {
+            op: AggOp::Sum | AggOp::Avg | AggOp::Max | AggOp::Min,
+            expr,
+            ..
+        } => without_series(expr),
         _ => None,
     }
 }

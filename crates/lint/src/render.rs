@@ -69,15 +69,15 @@ fn one(finding: &Finding, source: &str, renderer: &Renderer) -> String {
 
 /// The first line of the span, so that a long block is not shown whole.
 fn marked(finding: &Finding, source: &str) -> Range<usize> {
-    let start = finding.span.start.min(source.len());
-    let end = finding.span.end.clamp(start, source.len());
+    let start = source.floor_char_boundary(finding.span.start.min(source.len()));
+    let end = source.floor_char_boundary(finding.span.end.clamp(start, source.len()));
     let line = source.get(start..end).and_then(|part| part.find('\n'));
     start..line.map_or(end, |n| start + n)
 }
 
 /// The last line and column of a span, counted from 1.
 fn end_of(finding: &Finding, source: &str) -> (usize, usize) {
-    let end = finding.span.end.min(source.len());
+    let end = source.floor_char_boundary(finding.span.end.min(source.len()));
     let before = source.get(..end).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |n| n + 1);

@@ -178,7 +178,7 @@ fn what_the_webhook_refused_is_refused_and_nothing_else() {
             .collect();
         let known = NOT_SEEN.iter().any(|(case, _)| *case == name);
         match refusal(&row) {
-            Some(_) if known => assert!(refused.is_empty(), "{name} is seen now"),
+            Some(_) if known && refused.is_empty() => {}
             Some(words) => {
                 // The API server lists several errors in brackets.
                 let plain = |text: &str| text.replace('\\', "");

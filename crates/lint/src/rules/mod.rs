@@ -190,7 +190,7 @@ impl<'a> Context<'a> {
             line: whole.line + before.matches('\n').count(),
             column: text[line_start..at].chars().count() + 1,
             start: at,
-            end: at + (end - start),
+            end: text.floor_char_boundary((at + (end - start)).min(text.len())),
         }
     }
 
@@ -205,6 +205,12 @@ impl<'a> Context<'a> {
             }
         }
         self.schemas.get(kind).cloned()
+    }
+
+    /// `dir/m.yaml:3`, where an object begins.
+    pub fn place(&self, object: &Object<'_>) -> String {
+        let file = &self.sources[object.source()].name;
+        format!("{file}:{}", object.key("/kind").line)
     }
 
     /// The exporter in effect.

@@ -56,11 +56,6 @@ pub(super) fn check(cx: &mut Context<'_>) {
     }
 }
 
-fn lines(object: &Object<'_>) -> String {
-    let span = object.key("/kind");
-    format!("line {}", span.line)
-}
-
 fn objects(cx: &mut Context<'_>, one: &Scaled<'_>, other: &Scaled<'_>) {
     // Twice the same object is an overlay of it, not a second writer.
     if !one.object.beside(&other.object) || one.object.name == other.object.name {
@@ -77,7 +72,7 @@ fn objects(cx: &mut Context<'_>, one: &Scaled<'_>, other: &Scaled<'_>) {
             one.object.at("/spec/scaleTargetRef/name"),
             format!(
                 "two scalers write one replica count: {message} ({})",
-                lines(&other.object)
+                cx.place(&other.object)
             ),
             ONE,
         );
@@ -107,7 +102,7 @@ fn with_hpa(cx: &mut Context<'_>, one: &Scaled<'_>, hpa: &Hpa<'_>) {
     if let Err(message) = admission::owners(&one.spec, &around) {
         let message = format!(
             "two scalers write one replica count: {message} ({})",
-            lines(&hpa.object)
+            cx.place(&hpa.object)
         );
         cx.report(
             ID,
@@ -169,7 +164,7 @@ fn hpas(cx: &mut Context<'_>, one: &Hpa<'_>, other: &Hpa<'_>) {
             field(one, "kind"),
             field(one, "name"),
             other.object.name,
-            lines(&other.object)
+            cx.place(&other.object)
         ),
         "Keep one; several metrics are entries of one HPA.",
     );
