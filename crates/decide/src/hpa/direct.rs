@@ -3,7 +3,7 @@
 //! More samples must not buy more replicas than the HorizontalPodAutoscaler
 //! would have kept, so the limits hold in time. Once a period everything goes
 //! as in the HPA. In between a sample can only add replicas, only as far as
-//! every sample of the last third of a period asks for them, and, without
+//! every sample of the last half of a period asks for them, and, without
 //! `behavior`, only up to max(2n, 4) of the fewest replicas of the last period.
 //! What was added counts as that period's recommendation, so that it is kept as
 //! long as the HPA would have kept it and is not taken back at the next sync.
@@ -51,7 +51,7 @@ pub fn direct(
         Occasion::Sync => numbers.propose(&mut memory.hpa, seen, now),
         Occasion::Sample => numbers.propose(&mut memory.hpa.clone(), seen, now),
     };
-    let agreed = memory.agreed(outcome.asked, length / 3, now);
+    let agreed = memory.agreed(outcome.asked, length / 2, now);
     if occasion == Occasion::Sample {
         outcome.desired = outcome.desired.min(agreed).max(seen.current);
     }
