@@ -57,9 +57,10 @@ fn a_running_lab_says_why_now_and_then() {
         );
         // Three nodes are all that the pool may have.
         assert!(text.contains("for a node: no pool can help ("), "{text}");
+        let all = render(&now, true);
         assert!(
-            render(&now, true).contains("s0-prometheus is 100, active"),
-            "{text}"
+            all.contains("scaledobject/my-gpu-workload polled at") && all.contains(", active"),
+            "{all}"
         );
 
         // The moment at which it went up by the rate limit.

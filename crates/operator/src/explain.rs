@@ -150,6 +150,9 @@ impl Explanations {
                 let text = missing.to_string();
                 refused(StatusCode::BAD_REQUEST, "BadRequest", &text)
             }
+            Err(missing) if missing.names_another() => {
+                refused(StatusCode::NOT_FOUND, "NotFound", &missing.to_string())
+            }
             Err(missing) => {
                 let text = format!(
                     "{missing}; a ScaledObject or an HPA must point to it, and the first \

@@ -55,14 +55,15 @@ pub fn run(args: &Args) -> Result<()> {
         Some(_) => from_log(args, kind, name)?,
         None => from_cluster(args, kind, name)?,
     };
-    let mut out = std::io::stdout().lock();
-    if args.format == "json" {
-        serde_json::to_writer_pretty(&mut out, &account)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", render(&account, args.verbose))?;
+    let text = match args.format.as_str() {
+        "json" => serde_json::to_string_pretty(&account)? + "\n",
+        _ => render(&account, args.verbose),
+    };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // The reader has had enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
-    Ok(())
 }
 
 fn from_log(args: &Args, kind: Kind, name: &str) -> Result<Account> {
@@ -111,8 +112,9 @@ async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
     let options = kube::config::KubeConfigOptions::default();
     let config = match &args.kubeconfig {
         Some(path) => {
+            // Its text names the file and the cause already; the chain repeats them.
             let read = kube::config::Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot use {}", path.display()))?;
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
             kube::Config::from_custom_kubeconfig(read, &options).await
         }
         None => kube::Config::from_kubeconfig(&options).await,

@@ -138,6 +138,15 @@ pub enum Missing {
     Empty,
 }
 
+impl Missing {
+    /// Whether another object is named that may have been meant.
+    pub fn names_another(&self) -> bool {
+        matches!(self, Missing::Object { hint, .. } if hint.starts_with(MEANT))
+    }
+}
+
+const MEANT: &str = " (did you mean ";
+
 /// Answers from records in order of time; `until` is the moment up to which
 /// they are complete.
 pub fn account<'a>(
@@ -229,7 +238,7 @@ fn hint<'a>(records: impl Iterator<Item = &'a Record>, question: &Question) -> S
         true => String::new(),
         false => format!(" -n {}", near.namespace),
     };
-    format!(" (did you mean {}{elsewhere}?)", shown(near))
+    format!("{MEANT}{}{elsewhere}?)", shown(near))
 }
 
 fn shown(object: &Object) -> String {

@@ -2,6 +2,8 @@
 //! ordinary, a line more for each thing that is, and everything with
 //! `verbose`.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Account, Explanation, Record, WaitingPods};
@@ -376,39 +378,42 @@ fn poll_lines(out: &mut Lines, e: &scale::Explanation) {
     }
 }
 
-/// One line for each fate, with the first pod's name; each pod with `verbose`.
+/// One line for each fate; each pod with `verbose`.
 fn waiting_lines(out: &mut Lines, waiting: &WaitingPods, verbose: bool) {
-    let pods = waiting.pods.len();
-    let mut told: Vec<String> = Vec::new();
+    let mut fates: BTreeMap<String, usize> = BTreeMap::new();
     for (pod, outcome) in &waiting.pods {
-        let fate = match outcome {
-            PodOutcome::Fits { node } => format!("node {node} has room for it"),
-            PodOutcome::WaitsFor { node } => format!("node {node} is on its way"),
-            PodOutcome::Ordered { group } => format!("a node of {group} was ordered"),
-            PodOutcome::Refused { reasons } if reasons.is_empty() => {
-                "no pool grows for it".to_owned()
-            }
-            PodOutcome::Refused { reasons } => {
-                let all: Vec<String> = reasons
-                    .iter()
-                    .map(|(group, why)| format!("{group}: {}", why.join(", ")))
-                    .collect();
-                format!("no pool can help ({})", all.join("; "))
-            }
-            PodOutcome::Expendable => "its priority is too low to be given a node".to_owned(),
-        };
+        let fate = fate(outcome);
         if verbose {
             out.under(&format!("pod {pod} waits: {fate}"));
-        } else if !told.contains(&fate) {
-            told.push(fate);
         }
+        *fates.entry(fate).or_default() += 1;
     }
-    for fate in told {
+    if verbose {
+        return;
+    }
+    for (fate, pods) in fates {
         let who = match pods {
             1 => "1 pod waits".to_owned(),
             n => format!("{n} pods wait"),
         };
         out.under(&format!("{who} for a node: {fate}"));
+    }
+}
+
+fn fate(outcome: &PodOutcome) -> String {
+    match outcome {
+        PodOutcome::Fits { node } => format!("{node} has room"),
+        PodOutcome::WaitsFor { node } => format!("{node} is on its way"),
+        PodOutcome::Ordered { group } => format!("{group} was asked for one"),
+        PodOutcome::Refused { reasons } if reasons.is_empty() => "no pool can help".to_owned(),
+        PodOutcome::Refused { reasons } => {
+            let all: Vec<String> = reasons
+                .iter()
+                .map(|(group, why)| format!("{group}: {}", why.join(", ")))
+                .collect();
+            format!("no pool can help ({})", all.join("; "))
+        }
+        PodOutcome::Expendable => "the priority is too low to be given one".to_owned(),
     }
 }
 
