@@ -3,7 +3,7 @@
 use super::*;
 
 fn groups(plan: &Plan) -> Vec<(&str, u32)> {
-    let order = |o: &'_ Order| o.to - o.from;
+    let order = |o: &Order| o.to - o.from;
     plan.orders
         .iter()
         .map(|o| (o.group.as_str(), order(o)))
