@@ -140,7 +140,7 @@ impl Explanations {
             at,
         };
         let answer = account(self.history().records(), &question, now);
-        match answer.map(|account| serde_json::to_value(account)) {
+        match answer.map(serde_json::to_value) {
             Ok(Ok(account)) => respond(StatusCode::OK, &account),
             Ok(Err(error)) => {
                 let code = StatusCode::INTERNAL_SERVER_ERROR;
