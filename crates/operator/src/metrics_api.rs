@@ -70,7 +70,17 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
     let scalers = scalers::of(shared, &key, &object)
         .await
         .map_err(|error| format!("error getting scalers {error}"))?;
-    let composite = asked.eq_ignore_ascii_case(COMPOSITE) && object.spec.modifiers().is_some();
+    // With a formula every name of the object's stands for the composite.
+    let formula = object
+        .spec
+        .modifiers()
+        .is_some_and(|m| !m.formula.is_empty());
+    let known = asked.eq_ignore_ascii_case(COMPOSITE)
+        || scalers
+            .external
+            .iter()
+            .any(|external| external.metric.eq_ignore_ascii_case(asked));
+    let composite = formula && known;
     let wanted: Vec<&scalers::External> = scalers
         .external
         .iter()

@@ -11,8 +11,21 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use support::World;
 
-/// Cases that must come out as recorded.
-const FLOOR: usize = 62;
+/// Recorded cases that come out otherwise, with the reason.
+const UNMET: &[(&str, &str)] = &[
+    (
+        "modifiers-ternary",
+        "after 45 s the recorded HPA had been through one period more",
+    ),
+    (
+        "ta-aws-identity",
+        "AWS request signing is refused when the trigger is built",
+    ),
+    (
+        "two-so-one-target",
+        "which of two objects sees the replicas first is a race",
+    ),
+];
 
 /// The state of each metric, without its count of failures.
 fn states(health: &Value) -> BTreeMap<String, String> {
@@ -194,8 +207,7 @@ async fn recorded_cases_come_out_as_recorded() {
         }
     }
     println!("keda cases {passed}/{total}");
-    assert!(
-        only.is_some() || passed >= FLOOR,
-        "{passed} of {total} cases"
-    );
+    let failed: Vec<&str> = reasons.keys().map(String::as_str).collect();
+    let expected: Vec<&str> = UNMET.iter().map(|(name, _)| *name).collect();
+    assert!(only.is_some() || failed == expected, "{failed:?} differ");
 }

@@ -228,7 +228,8 @@ impl Value {
 
 /// A float as a whole number, as amd64 converts it.
 pub(super) fn truncated(n: f64) -> i64 {
-    if n.is_nan() || n >= 9_223_372_036_854_775_808.0 || n < -9_223_372_036_854_775_808.0 {
+    // NaN is in no range.
+    if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&n) {
         i64::MIN
     } else {
         n as i64
