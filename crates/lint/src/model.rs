@@ -186,6 +186,8 @@ fn effective(namespace: &str) -> &str {
 /// A workload with a pod template.
 #[derive(Debug)]
 pub struct Workload<'a> {
+    /// Its place among the model's workloads.
+    pub index: usize,
     /// The object.
     pub object: Object<'a>,
     /// Where its pod template (or the pod itself) is.
@@ -223,6 +225,7 @@ impl<'a> Workload<'a> {
         });
         let count = |pointer: &str| object.get(pointer).as_i64().unwrap_or(1).max(1);
         Some(Self {
+            index: 0,
             pod: PodInfo::parse(&pod_json),
             pods_per_replica: match template {
                 "/spec/leaderWorkerTemplate/workerTemplate" => {
@@ -346,6 +349,9 @@ impl<'a> Model<'a> {
             workloads: objects.iter().copied().filter_map(Workload::of).collect(),
             ..Self::default()
         };
+        for (index, workload) in model.workloads.iter_mut().enumerate() {
+            workload.index = index;
+        }
         for object in &objects {
             match (object.group, object.kind) {
                 ("keda.sh", "ScaledObject") => {

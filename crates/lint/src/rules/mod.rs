@@ -35,6 +35,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
         model,
         assume,
         schemas: BTreeMap::new(),
+        pools: pools::ask_all(model, &assume.pools),
         out: Vec::new(),
     };
     let triggers: Vec<Trigger<'_>> = model.scaled.iter().flat_map(Trigger::of).collect();
@@ -132,6 +133,8 @@ pub(crate) struct Context<'a> {
     pub assume: &'a Assumptions,
     /// Of KEDA's kinds, once they were asked for.
     schemas: BTreeMap<String, Structural>,
+    /// What each pool says to each workload, by the workload's index.
+    pools: Vec<Vec<pools::Answer<'a>>>,
     out: Vec<Finding>,
 }
 

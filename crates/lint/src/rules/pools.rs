@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, behavior, plural};
 use crate::finding::Severity;
-use crate::model::{Object, Workload, pool_names};
+use crate::model::{Model, Object, Workload, pool_names};
 use crate::query::{Per, Query};
 
 /// More pods than a kubelet takes.
@@ -150,7 +150,8 @@ fn on_known_labels(workload: &Workload<'_>, labels: &Value) -> PodInfo {
 }
 
 /// What a pool says to a pod.
-struct Answer<'p> {
+#[derive(Clone)]
+pub(super) struct Answer<'p> {
     pool: &'p Pool,
     refused: Option<Vec<Reason>>,
     per_node: usize,
@@ -171,16 +172,32 @@ impl Answer<'_> {
     }
 }
 
-fn ask<'p>(pool: &'p Pool, workload: &Workload<'_>) -> Answer<'p> {
-    let node = template(pool);
+/// What every pool says to every workload, by the workload's index.
+pub(super) fn ask_all<'a>(model: &Model<'_>, pools: &'a [Pool]) -> Vec<Vec<Answer<'a>>> {
+    let nodes: Vec<(&Pool, Value)> = pools.iter().map(|pool| (pool, template(pool))).collect();
+    let of = |workload: &Workload<'_>| {
+        let nodes = nodes.iter();
+        nodes
+            .map(|(pool, node)| ask(pool, node, workload))
+            .collect()
+    };
+    model.workloads.iter().map(of).collect()
+}
+
+fn ask<'p>(pool: &'p Pool, node: &Value, workload: &Workload<'_>) -> Answer<'p> {
     let pod = on_known_labels(workload, &node["metadata"]["labels"]);
-    let node = NodeInfo::parse(&node);
+    let node = NodeInfo::parse(node);
     let name = node.name.clone();
     let mut cluster = Snapshot::default();
     cluster.imagine(node);
     let mut refused = None;
     let mut per_node = 0;
-    while per_node < PODS_PER_NODE {
+    // Only pods with devices are counted; for others it is enough that one fits.
+    let most = match devices(workload).is_empty() {
+        true => 1,
+        false => PODS_PER_NODE,
+    };
+    while per_node < most {
         let Some(node) = cluster.node(&name) else {
             break;
         };
@@ -206,12 +223,11 @@ fn ask<'p>(pool: &'p Pool, workload: &Workload<'_>) -> Answer<'p> {
     }
 }
 
-/// Pools that take the workload's pods.
-pub(super) fn fitting<'a>(cx: &Context<'a>, workload: &Workload<'_>) -> Vec<&'a Pool> {
-    let pools = cx.assume.pools.iter();
-    pools
-        .filter(|pool| pool.max > 0 && ask(pool, workload).refused.is_none())
-        .collect()
+/// A pool whose size may change and which takes the pods of a workload.
+pub(super) fn growing<'a>(cx: &Context<'a>, workload: Option<usize>) -> Option<&'a Pool> {
+    let answers = cx.pools.get(workload?)?.iter();
+    let mut taking = answers.filter(|a| a.refused.is_none() && a.pool.scales());
+    taking.next().map(|answer| answer.pool)
 }
 
 /// Devices that a pod asks for: `nvidia.com/gpu`, MIG slices, anything with a
@@ -228,7 +244,7 @@ fn fit(cx: &mut Context<'_>, workload: &Workload<'_>) {
     if devices(workload).is_empty() {
         return;
     }
-    let answers: Vec<Answer<'_>> = cx.assume.pools.iter().map(|p| ask(p, workload)).collect();
+    let answers = cx.pools[workload.index].clone();
     let usable = |a: &&Answer<'_>| a.refused.is_none() && a.pool.max > 0;
     if answers.iter().any(|a| usable(&a)) {
         let taking: Vec<&Pool> = answers.iter().filter(usable).map(|a| a.pool).collect();
@@ -472,7 +488,7 @@ fn beyond(
     if gpus == 0 || cx.assume.pools.is_empty() {
         return;
     }
-    let answers: Vec<Answer<'_>> = cx.assume.pools.iter().map(|p| ask(p, workload)).collect();
+    let answers = cx.pools[workload.index].clone();
     if answers.iter().any(Answer::unknown_gpus) {
         return;
     }

@@ -210,11 +210,7 @@ fn chain(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     }
     stages.push(("HPA period".to_owned(), 15.0));
     stages.push(("scheduler".to_owned(), 1.0));
-    let fitting = cx.workload(scaled).map(|w| super::pools::fitting(cx, w));
-    let pool = fitting
-        .into_iter()
-        .flatten()
-        .find(|pool| i64::from(pool.min) < i64::from(pool.max));
+    let pool = super::pools::growing(cx, scaled.workload);
     if let Some(pool) = pool {
         let name = format!("node of pool {}", pool.name);
         stages.push((name, seconds(pool.provision)));
