@@ -7,21 +7,33 @@ use std::time::{Duration, Instant};
 /// The shortest of `runs` runs: on a shared machine the least disturbed one.
 ///
 /// Counts the time that this thread has had a core where the system tells it
-/// (Linux), else the time that went by: what others do is not ours.
+/// (Linux), else the time that went by: what others do is not ours. The system
+/// counts in steps of some milliseconds, so short work is repeated and shared out.
 pub fn best<T>(runs: usize, mut work: impl FnMut() -> T) -> Duration {
     let mut shortest = Duration::MAX;
-    for _ in 0..runs.max(1) {
+    let mut times = 1;
+    let mut left = runs.max(1);
+    while left > 0 {
         let (began, busy) = (Instant::now(), on_core());
-        let made = work();
+        for _ in 0..times {
+            std::hint::black_box(work());
+        }
         let took = match (busy, on_core()) {
             (Some(before), Some(after)) => after.saturating_sub(before),
             _ => began.elapsed(),
         };
-        shortest = shortest.min(took);
-        drop(std::hint::black_box(made));
+        if took < ENOUGH && times < 1 << 20 {
+            times *= 2;
+            continue;
+        }
+        shortest = shortest.min(took / times);
+        left -= 1;
     }
     shortest
 }
+
+/// Shorter work is repeated until it takes so long.
+const ENOUGH: Duration = Duration::from_millis(100);
 
 /// How long this thread has had a core so far.
 fn on_core() -> Option<Duration> {
