@@ -82,7 +82,7 @@ impl Manifests {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         match (group, kind) {
             ("keda.sh", "ScaledObject") => {
-                let read = scaled_object_schema().read(&mut object.clone());
+                let read = scaled_object_schema().unknown(&mut object.clone());
                 let unknown = read.map_err(|problem| InputError::new(place, problem))?;
                 if let Some(first) = unknown.first() {
                     return fail(format!(

@@ -58,6 +58,15 @@ impl Structural {
         }
     }
 
+    /// As `read`, with the paths of the unknown fields alone, such as `spec.wheels`.
+    pub fn unknown(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        let path = |text: &String| {
+            let quoted = text.strip_prefix("unknown field \"")?;
+            quoted.strip_suffix('"').map(str::to_owned)
+        };
+        Ok(self.read(object)?.iter().filter_map(path).collect())
+    }
+
     /// Drops unknown fields, and nulls where null is not a value.
     pub fn prune(&self, object: &mut Value) {
         let (root, mut found) = (&self.inner.root, Findings::default());

@@ -191,7 +191,7 @@ fn unknown(cx: &mut Context<'_>) {
         };
         let mut copy = object.value.clone();
         // Metadata that cannot be read is the business of `spec-value`.
-        for path in schema.read(&mut copy).unwrap_or_default() {
+        for path in schema.unknown(&mut copy).unwrap_or_default() {
             dropped(cx, object, &path);
         }
     }
