@@ -1,38 +1,62 @@
 //! Replica decisions: how many a second, and whether cost grows in step with history.
 
+use std::hint::black_box;
+
 use api::quantity::{Format, Quantity};
 use benches::{Report, best};
 use decide::hpa::{
-    HpaInput, HpaMemory, HpaSpec, HpaStatus, MetricObservation, ScaleObservation, reconcile,
+    HpaInput, HpaMemory, HpaSpec, HpaStatus, MetricObservation, ScaleObservation, decide, reconcile,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 fn main() {
     let mut report = Report::new("replica decisions, one core");
-    let (input, start) = (input(1), Timestamp::UNIX_EPOCH);
     let rounds = 60_000;
-    let took = best(5, || decide(&input, start, rounds));
-    let rate = f64::from(rounds) / took.as_secs_f64();
+    let one = input(1, 300);
+    let decision = best(5, || run(&one, rounds, explained));
     report.at_least(
-        "one trigger, behavior set",
-        rate,
+        "with their explanation; one trigger, behavior set",
+        f64::from(rounds) / decision.as_secs_f64(),
         "decisions a second",
         300_000.0,
     );
-    let several = self::input(8);
-    let eight = best(5, || decide(&several, start, rounds));
-    report.beside("eight triggers", eight, "one trigger", took, 9.0);
-    let double = best(5, || decide(&input, start, 2 * rounds));
-    report.beside("twice as many", double, "half of them", took, 2.6);
+    let object = best(5, || run(&one, rounds, of_object));
+    report.beside(
+        "with conditions, events and the status, written and read again",
+        object,
+        "with the explanation",
+        decision,
+        30.0,
+    );
+    let eight = best(5, || run(&input(8, 300), rounds, explained));
+    report.beside("eight triggers", eight, "one trigger", decision, 9.0);
+    let long = best(5, || run(&input(1, 3000), rounds, explained));
+    report.beside("a window of 50 min", long, "one of 5 min", decision, 12.0);
+    let double = best(5, || run(&one, 2 * rounds, explained));
+    report.beside("twice as many", double, "half of them", decision, 2.6);
     report.finish();
 }
 
+/// One decision; returns the replica count from then on.
+type Decide = fn(&mut HpaInput, &mut HpaMemory, Timestamp) -> i32;
+
+fn explained(input: &mut HpaInput, memory: &mut HpaMemory, now: Timestamp) -> i32 {
+    black_box(decide(input, memory, now)).desired
+}
+
+fn of_object(input: &mut HpaInput, memory: &mut HpaMemory, now: Timestamp) -> i32 {
+    let decision = reconcile(input, memory, now);
+    *memory = decision.memory;
+    input.status = HpaStatus::from_json(&decision.status);
+    decision.explanation.desired
+}
+
 /// Decides once a period, each time on what the last decision left behind.
-fn decide(input: &HpaInput, start: Timestamp, rounds: i32) -> i32 {
+fn run(input: &HpaInput, rounds: i32, decide: Decide) -> i32 {
     let mut input = input.clone();
     let mut memory = HpaMemory::default();
-    let mut now = start;
+    let mut now = Timestamp::UNIX_EPOCH;
     let mut written = 0;
     for round in 0..rounds {
         // Load goes up and down, so that every rule gets its turn.
@@ -40,21 +64,24 @@ fn decide(input: &HpaInput, start: Timestamp, rounds: i32) -> i32 {
         for reading in input.metrics.values_mut() {
             *reading = MetricObservation::External(Ok(vec![value.clone()]));
         }
-        let decision = reconcile(&input, &memory, now);
-        if let (Some(to), ScaleObservation::Found { spec_replicas, .. }) =
-            (decision.scale_to, &mut input.scale)
+        let to = decide(&mut input, &mut memory, now);
+        if let ScaleObservation::Found {
+            spec_replicas,
+            status_replicas,
+            ..
+        } = &mut input.scale
         {
-            *spec_replicas = to;
-            written += 1;
+            written += i32::from(*spec_replicas != to);
+            (*spec_replicas, *status_replicas) = (to, to);
         }
-        memory = decision.memory;
-        input.status = HpaStatus::from_json(&decision.status);
         now += SignedDuration::from_secs(15);
     }
     written
 }
 
-fn input(triggers: usize) -> HpaInput {
+/// An HPA with behavior on so many external metrics, with a stabilization
+/// window of so many seconds.
+fn input(triggers: usize, window: i64) -> HpaInput {
     let metric = |n: usize| {
         json!({"type": "External", "external": {
             "metric": {"name": format!("s{n}-prometheus"), "selector": {"matchLabels": {
@@ -68,7 +95,7 @@ fn input(triggers: usize) -> HpaInput {
         "behavior": {
             "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [
                 {"type": "Pods", "value": 4, "periodSeconds": 60}]},
-            "scaleDown": {"stabilizationWindowSeconds": 300, "policies": [
+            "scaleDown": {"stabilizationWindowSeconds": window, "policies": [
                 {"type": "Percent", "value": 50, "periodSeconds": 60}]},
         },
     });

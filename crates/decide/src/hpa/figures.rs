@@ -220,10 +220,9 @@ impl<'a> Arithmetic<'a> {
         measured: &Measured,
         omit: Option<Omitted>,
     ) -> Option<Normal> {
-        let all_failed = measured.failed >= measured.outcomes.len();
-        let fewer = measured.asked < self.current;
-        let ignored = omit == Some(Omitted::FailedMetrics) && !all_failed;
-        if measured.failed > 0 && (all_failed || fewer) && !ignored {
+        let (failed, of) = (measured.failed, measured.outcomes.len());
+        let ignored = omit == Some(Omitted::FailedMetrics) && failed < of;
+        if failures_forbid(failed, of, measured.asked, self.current) && !ignored {
             return None;
         }
         let asked = match omit {
@@ -386,6 +385,12 @@ pub(super) fn tolerances(spec: &HpaSpec, config: &HpaConfig) -> Tolerances {
 /// Whether a further proposal replaces the best one so far.
 pub(super) fn takes_over(best: i32, proposal: i32) -> bool {
     best == 0 || proposal > best
+}
+
+/// Whether metrics that failed keep the count as it is: all of them did, or
+/// those that did not ask for fewer replicas.
+pub(super) fn failures_forbid(failed: usize, of: usize, asked: i32, current: i32) -> bool {
+    failed > 0 && (failed >= of || asked < current)
 }
 
 /// Whether a target that sleeps at zero is woken to its minimum first.

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::calculator::{Tolerances, by_value, per_pod, sum_per_pod};
-use super::figures::{falls_asleep, seed, takes_over, tolerances, wakes_to_min};
+use super::figures::{failures_forbid, falls_asleep, seed, takes_over, tolerances, wakes_to_min};
 use super::input::{HpaConfig, HpaMemory};
 use super::normalize::{DESIRED_WITHIN_RANGE, Limited, Rules, remember, settle};
 use super::plan::{Course, way};
@@ -214,7 +214,7 @@ impl Numbers {
                 None => faults += 1,
             }
         }
-        let forbidden = faults > 0 && (faults >= self.goals.len() || best < seen.current);
+        let forbidden = failures_forbid(faults, self.goals.len(), best, seen.current);
         (!forbidden).then_some(best)
     }
 }
