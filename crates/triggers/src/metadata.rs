@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use api::duration::GoDuration;
+
 use crate::Input;
 use crate::go;
 
@@ -149,16 +151,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn duration(&mut self, name: &str) -> Option<Duration> {
         let value = self.text(&[name], &[From::Metadata])?;
         let quoted = go::quote(value);
-        let cause = match (go::duration(value), value.parse::<i64>()) {
-            (Some(nanos), _) if nanos >= 0 => {
-                return Some(Duration::from_nanos(nanos.unsigned_abs()));
-            }
-            (Some(_), _) => format!("duration cannot be negative: {quoted}"),
-            (None, Ok(millis)) if millis >= 0 => {
+        let cause = match (GoDuration::parse(value), value.parse::<i64>()) {
+            (Ok(span), _) if span.0 >= 0 => return Some(span.to_std()),
+            (Ok(_), _) => format!("duration cannot be negative: {quoted}"),
+            (Err(_), Ok(millis)) if millis >= 0 => {
                 return Some(Duration::from_millis(millis.unsigned_abs()));
             }
-            (None, Ok(millis)) => format!("duration cannot be negative: {millis} milliseconds"),
-            (None, Err(_)) => format!(
+            (Err(_), Ok(millis)) => format!("duration cannot be negative: {millis} milliseconds"),
+            (Err(_), Err(_)) => format!(
                 "unable to parse duration value {quoted}: must be either a duration string (e.g. \
                  '30s', '5m') or a number of milliseconds"
             ),
