@@ -4,19 +4,12 @@
 //! Everything here is a pure function of the annotation, a trace's text and
 //! the time since the load began.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
+use replay::{DemandOptions, InputError};
 
 /// The annotation on a Deployment.
 pub const ANNOTATION: &str = "lab.rheostat.dev/load";
-
-/// Rows that a trace may have; two weeks by the second are 1.2 million.
-const MAX_ROWS: usize = 4_000_000;
-/// A step longer than this many usual ones is a hole.
-const HOLE: f64 = 3.0;
 
 /// What a load annotation or its trace has wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,34 +33,9 @@ pub enum LoadError {
         /// The system's words.
         cause: String,
     },
-    /// The trace has no such column.
-    #[error("{ANNOTATION}: trace {file} has no column \"{column}\"; it has {present}")]
-    Column {
-        /// Path as written.
-        file: String,
-        /// Column as written.
-        column: String,
-        /// Columns of the file, joined.
-        present: String,
-    },
-    /// One line of the trace is wrong.
-    #[error("{ANNOTATION}: trace {file} line {line}: {problem}")]
-    Line {
-        /// Path as written.
-        file: String,
-        /// Line number, from 1.
-        line: usize,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The trace as a whole is no load.
-    #[error("{ANNOTATION}: trace {file}: {problem}")]
-    Trace {
-        /// Path as written.
-        file: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// The trace is no load.
+    #[error("{ANNOTATION}: trace {0}")]
+    Trace(InputError),
 }
 
 /// A load as the annotation states it.
@@ -145,7 +113,7 @@ impl Load {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     load: Load,
-    trace: Option<Trace>,
+    trace: Option<replay::Load>,
 }
 
 impl Default for Model {
@@ -180,7 +148,7 @@ impl Model {
                     file: file.clone(),
                     cause: e.to_string(),
                 })?;
-                Some(Trace::read(file, &text, column, *peak)?)
+                Some(trace(file, &text, column, *peak)?)
             }
             _ => None,
         };
@@ -199,7 +167,8 @@ impl Model {
             (Load::Busy | Load::Utilization(_), _) => None,
             (Load::Work(work), _) => Some(*work),
             (Load::Trace { .. }, trace) => {
-                Some(trace.as_ref().map_or(0.0, |trace| trace.at(since_start)))
+                let ms = i64::try_from(since_start.as_millis()).unwrap_or(i64::MAX);
+                Some(trace.as_ref().map_or(0.0, |trace| trace.value(ms)))
             }
         }
     }
@@ -227,182 +196,21 @@ impl Model {
     }
 }
 
-/// A recorded load in GPUs. A value holds until the next; the last one holds
-/// for ever.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Trace {
-    /// Seconds since the first row, ascending.
-    times: Vec<f64>,
-    gpus: Vec<f64>,
-}
-
-impl Trace {
-    /// Reads one column of a CSV text, scaled so that its 99th percentile is
-    /// `peak`. The first column is the time, in seconds or RFC 3339; the first
-    /// line names the columns.
-    pub fn read(file: &str, text: &str, column: &str, peak: f64) -> Result<Self, LoadError> {
-        let whole = |problem: &str| LoadError::Trace {
-            file: file.to_owned(),
-            problem: problem.to_owned(),
-        };
-        let at = |line: usize, problem: String| LoadError::Line {
-            file: file.to_owned(),
-            line,
-            problem,
-        };
-        let text = text.trim_start_matches('\u{feff}');
-        let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
-        let (_, header) = lines.next().ok_or_else(|| whole("the file is empty"))?;
-        let names: Vec<&str> = header.split(',').map(cell).collect();
-        let index = names
-            .iter()
-            .skip(1)
-            .position(|name| *name == column)
-            .map(|i| i + 1);
-        let index = index.ok_or_else(|| LoadError::Column {
-            file: file.to_owned(),
-            column: column.to_owned(),
-            present: names
-                .iter()
-                .skip(1)
-                .take(50)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
-        let (mut times, mut values, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, line) in lines {
-            if line.trim().is_empty() {
-                continue;
-            }
-            if times.len() == MAX_ROWS {
-                return Err(at(number, format!("more than {MAX_ROWS} rows")));
-            }
-            let mut cells = line.split(',').map(cell);
-            let when = cells.next().unwrap_or_default();
-            let time = seconds(when).ok_or_else(|| {
-                at(
-                    number,
-                    format!(
-                        "\"{}\" is neither seconds nor an RFC 3339 time",
-                        brief(when)
-                    ),
-                )
-            })?;
-            let text = cells
-                .nth(index - 1)
-                .ok_or_else(|| at(number, format!("no value in column \"{column}\"")))?;
-            let value = text
-                .parse::<f64>()
-                .ok()
-                .filter(|v| v.is_finite() && *v >= 0.0);
-            let value = value.ok_or_else(|| {
-                at(
-                    number,
-                    format!("\"{}\" is not a number from 0 on", brief(text)),
-                )
-            })?;
-            if times.last().is_some_and(|last| time <= *last) {
-                return Err(at(number, "the time does not grow".to_owned()));
-            }
-            times.push(time);
-            values.push(value);
-            numbers.push(number);
-        }
-        let Some(first) = times.first().copied() else {
-            return Err(whole("it has no rows"));
-        };
-        check_holes(&times, &numbers).map_err(|(line, problem)| at(line, problem))?;
-        let top = percentile_99(&values);
-        if top <= 0.0 {
-            return Err(whole(&format!("the 99th percentile of \"{column}\" is 0")));
-        }
-        for time in &mut times {
-            *time -= first;
-        }
-        for value in &mut values {
-            *value *= peak / top;
-        }
-        Ok(Self {
-            times,
-            gpus: values,
-        })
-    }
-
-    /// GPUs' worth of work at this time after the first row.
-    pub fn at(&self, since_start: Duration) -> f64 {
-        let seconds = since_start.as_secs_f64();
-        let after = self.times.partition_point(|time| *time <= seconds);
-        self.gpus
-            .get(after.saturating_sub(1))
-            .copied()
-            .unwrap_or(0.0)
-    }
-
-    /// Time from the first row to the last.
-    pub fn length(&self) -> Duration {
-        Duration::try_from_secs_f64(self.times.last().copied().unwrap_or(0.0)).unwrap_or_default()
-    }
-}
-
-/// A recording with a hole would be read as a load that stands still.
-fn check_holes(times: &[f64], numbers: &[usize]) -> Result<(), (usize, String)> {
-    let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let original = steps.clone();
-    steps.sort_by(f64::total_cmp);
-    let Some(usual) = steps.get(steps.len() / 2).copied() else {
-        return Ok(());
+/// Reads one column of a CSV text as a replay does, scaled so that its 99th
+/// percentile is `peak` GPUs. Its last value holds for ever.
+fn trace(file: &str, text: &str, column: &str, peak: f64) -> Result<replay::Load, LoadError> {
+    let options = DemandOptions {
+        column: Some(column),
+        peak: Some(peak),
+        linear: false,
     };
-    for (i, step) in original.iter().enumerate() {
-        if *step > HOLE * usual {
-            let line = numbers[i + 1];
-            let mut problem = format!("a hole of {step} s before this line");
-            let _ = write!(
-                problem,
-                " where a step is usually {usual} s; fill it or cut the file"
-            );
-            return Err((line, problem));
-        }
-    }
-    Ok(())
-}
-
-/// The 99th percentile with linear interpolation.
-fn percentile_99(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = 0.99 * (sorted.len().saturating_sub(1)) as f64;
-    let below = rank.floor() as usize;
-    let low = sorted.get(below).copied().unwrap_or(0.0);
-    let high = sorted.get(below + 1).copied().unwrap_or(low);
-    low + (high - low) * (rank - rank.floor())
-}
-
-fn cell(text: &str) -> &str {
-    let text = text.trim();
-    text.strip_prefix('"')
-        .and_then(|t| t.strip_suffix('"'))
-        .unwrap_or(text)
-}
-
-fn brief(text: &str) -> String {
-    text.chars().take(40).filter(|c| !c.is_control()).collect()
-}
-
-/// Seconds from a number or from a time of day; one without a zone is UTC.
-fn seconds(text: &str) -> Option<f64> {
-    if let Ok(number) = text.parse::<f64>() {
-        return number.is_finite().then_some(number);
-    }
-    let stamp = text.parse::<Timestamp>().ok().or_else(|| {
-        let civil: DateTime = text.parse().ok()?;
-        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    })?;
-    Some(stamp.as_nanosecond() as f64 / 1e9)
+    replay::Load::from_csv(file, text, &options).map_err(LoadError::Trace)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn model(annotation: &str) -> Model {
@@ -412,8 +220,8 @@ mod tests {
         .unwrap()
     }
 
-    fn read(text: &str) -> Result<Trace, LoadError> {
-        Trace::read("t.csv", text, "rps", 8.0)
+    fn read(text: &str) -> Result<replay::Load, LoadError> {
+        trace("t.csv", text, "rps", 8.0)
     }
 
     #[test]
@@ -469,12 +277,12 @@ mod tests {
             let _ = writeln!(text, "{},{}", 1000 + i * 10, i);
         }
         let trace = read(&text).unwrap();
-        let at = |seconds| trace.at(Duration::from_secs(seconds));
+        let at = |seconds: i64| trace.value(seconds * 1000);
         assert_eq!((at(0), at(9)), (0.0, 0.0));
         assert!((at(990) - 8.0).abs() < 1e-9 && (at(999) - 8.0).abs() < 1e-9);
         assert!((at(1000) - 800.0 / 99.0).abs() < 1e-9);
         assert_eq!(at(1000), at(1_000_000));
-        assert_eq!(trace.length(), Duration::from_secs(1000));
+        assert_eq!(trace.times.last(), Some(&1_000_000));
     }
 
     #[test]
@@ -482,27 +290,33 @@ mod tests {
         let text = "at,rps\n2026-01-01T00:00:00Z,1\n2026-01-01 00:01:00,2\n\
                     2026-01-01T01:02:00+01:00,2\n";
         let trace = read(text).unwrap();
-        assert!(trace.at(Duration::from_secs(59)) < trace.at(Duration::from_secs(60)));
-        assert_eq!(trace.length(), Duration::from_secs(120));
+        assert!(trace.value(59_999) < trace.value(60_000));
+        assert_eq!(trace.times.last(), Some(&120_000));
     }
 
     #[test]
     fn a_wrong_trace_names_the_line() {
         for (text, want) in [
             ("", "the file is empty"),
-            ("t,rps\n", "it has no rows"),
-            ("t,rps\n0,0\n1,0\n", "the 99th percentile of \"rps\" is 0"),
-            ("t,qps,load\n0,1,2\n", "no column \"rps\"; it has qps, load"),
-            ("t,rps\n0,1\nx,2\n", "line 3: \"x\" is neither seconds"),
+            ("t,rps\n", "it has fewer than two rows"),
             (
-                "t,rps\n0,1\n1,-2\n",
-                "line 3: \"-2\" is not a number from 0 on",
+                "t,rps\n0,0\n1,0\n",
+                "the 99th percentile of column rps is 0",
             ),
-            ("t,rps\n0,1\n1\n", "line 3: no value in column"),
-            ("t,rps\n1,1\n1,2\n", "line 3: the time does not grow"),
+            (
+                "t,qps,load\n0,1,2\n1,1,2\n",
+                "no column \"rps\"; it has qps, load",
+            ),
+            ("t,rps\n0,1\nx,2\n", "line 3: \"x\" is no time"),
+            ("t,rps\n0,1\n1,-2\n", "line 3, column rps: -2 is negative"),
+            (
+                "t,rps\n0,1\n1\n",
+                "line 3: 1 values where the header names 2",
+            ),
+            ("t,rps\n1,1\n1,2\n", "line 3: time 1 is there twice"),
             (
                 "t,rps\n0,1\n10,1\n20,1\n51,1\n61,1\n",
-                "line 5: a hole of 31 s before this line",
+                "line 5: there is a hole of 31 s before this row",
             ),
         ] {
             let error = read(text).expect_err(text).to_string();
@@ -522,8 +336,8 @@ mod tests {
             println!("SKIP: no {} (set RHEOSTAT_SHARED)", path.display());
             return;
         };
-        let trace = Trace::read("servegen", &text, "m_large_rps", 8.0).unwrap();
-        assert_eq!(trace.length(), Duration::from_secs(2015 * 600));
+        let trace = trace("servegen", &text, "m_large_rps", 8.0).unwrap();
+        assert_eq!(trace.times.last(), Some(&(2015 * 600_000)));
         let above = trace.gpus.iter().filter(|gpus| **gpus > 8.0).count();
         assert!(
             (10..=30).contains(&above),

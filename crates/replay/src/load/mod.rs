@@ -11,7 +11,7 @@ pub use table::{Table, time};
 use crate::error::{InputError, Read};
 
 /// Demand as a function of time. Times are milliseconds since [`Load::origin`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// When the load begins, in milliseconds since the epoch.
     pub origin: i64,

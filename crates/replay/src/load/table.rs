@@ -1,11 +1,15 @@
 //! A CSV table with a time in its first column.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use crate::error::{InputError, Read};
 
 /// Steps longer than this many usual ones are holes.
 const HOLE: i64 = 3;
+/// Rows that a file may have; two weeks by the second are 1.2 million.
+const MAX_ROWS: usize = 4_000_000;
 
 /// The rows of a file, in time order without holes.
 #[derive(Debug)]
@@ -46,6 +50,9 @@ impl Table {
         let (mut times, mut rows) = (Vec::new(), Vec::new());
         for (line, text) in lines {
             let at = |problem: String| InputError::new(format!("{file} line {line}"), problem);
+            if times.len() == MAX_ROWS {
+                return Err(at(format!("more than {MAX_ROWS} rows; cut the file")));
+            }
             let mut row = cells(text);
             if row.len() != columns.len() {
                 return Err(at(format!(
@@ -57,7 +64,8 @@ impl Table {
             let first = row.remove(0);
             let when = time(&first).ok_or_else(|| {
                 at(format!(
-                    "\"{first}\" is no time; use seconds or RFC 3339 such as 2026-01-01T00:00:00Z"
+                    "\"{}\" is no time; use seconds or RFC 3339 such as 2026-01-01T00:00:00Z",
+                    brief(&first)
                 ))
             })?;
             match times.last() {
@@ -126,7 +134,7 @@ impl Table {
             let value: f64 = text.parse().map_err(|_| {
                 at(match text.is_empty() {
                     true => "no value; a load must not have holes".to_owned(),
-                    false => format!("\"{text}\" is not a number"),
+                    false => format!("\"{}\" is not a number", brief(text)),
                 })
             })?;
             if !value.is_finite() {
@@ -159,13 +167,22 @@ fn cells(line: &str) -> Vec<String> {
     line.split(',').map(plain).collect()
 }
 
-/// Milliseconds since the epoch, from seconds or RFC 3339.
+/// As much of a cell as a message can carry.
+fn brief(text: &str) -> String {
+    text.chars().take(40).filter(|c| !c.is_control()).collect()
+}
+
+/// Milliseconds since the epoch, from seconds or RFC 3339; a time without a
+/// zone is UTC.
 pub fn time(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         // As far as the calendar of the core reaches.
         let fits = seconds.is_finite() && (0.0..=253_000_000_000.0).contains(&seconds);
         return fits.then(|| (seconds * 1000.0).round() as i64);
     }
-    let stamp: Timestamp = text.parse().ok()?;
+    let stamp = text.parse::<Timestamp>().ok().or_else(|| {
+        let civil: DateTime = text.parse().ok()?;
+        Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    })?;
     Some(stamp.as_millisecond())
 }
