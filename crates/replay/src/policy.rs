@@ -2,6 +2,7 @@
 //! measure, and the replica that it adds or takes away.
 
 use api::keda::{Gvkr, ScaledObject};
+use decide::explain::{Kind, Object};
 use decide::fit::PodInfo;
 use decide::hpa::{HpaConfig, HpaSpec, Numbers};
 use decide::scale::fallback::Target as Compared;
@@ -62,6 +63,8 @@ pub struct Trigger {
 pub struct Policy {
     /// How reports name it.
     pub name: String,
+    /// The ScaledObject or HorizontalPodAutoscaler.
+    pub object: Object,
     /// File and line.
     pub place: String,
     /// The HPA's spec.
@@ -84,6 +87,19 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The HPA that acts for it.
+    pub(crate) fn hpa(&self) -> Object {
+        let name = match &self.keda {
+            Some(object) => hpa_spec::hpa_name(object),
+            None => self.object.name.clone(),
+        };
+        Object {
+            kind: Kind::Hpa.name().to_owned(),
+            name,
+            namespace: self.object.namespace.clone(),
+        }
+    }
+
     /// Whether an evaluation looks at metrics.
     pub(crate) fn wants(&self, current: i32, asleep: bool) -> bool {
         self.numbers.wants(current, asleep)
@@ -189,22 +205,26 @@ impl Builder {
             true => Some(steering.replica_count().map_err(fail)?),
             false => None,
         };
-        let actuation = match object
-            .metadata
-            .annotations
-            .get(ACTUATION)
-            .map(String::as_str)
-        {
+        let written = object.metadata.annotations.get(ACTUATION);
+        let actuation = match written.map(String::as_str) {
             Some("direct") => Actuation::Direct,
-            _ => Actuation::Hpa,
+            // What would be done is what a replay shows anyway.
+            None | Some("hpa" | "shadow") => Actuation::Hpa,
+            Some(other) => {
+                return Err(fail(format!(
+                    "annotation {ACTUATION} is \"{other}\"; it may be hpa, direct or shadow"
+                )));
+            }
         };
         self.finish(
             source,
             Policy {
-                name: format!(
-                    "ScaledObject {}/{}",
-                    object.metadata.namespace, object.metadata.name
-                ),
+                name: String::new(),
+                object: Object {
+                    kind: Kind::ScaledObject.name().to_owned(),
+                    namespace: object.metadata.namespace.clone(),
+                    name: object.metadata.name.clone(),
+                },
                 place: source.place.clone(),
                 numbers: self.numbers(source, &spec)?,
                 spec,
@@ -278,11 +298,12 @@ impl Builder {
         self.finish(
             source,
             Policy {
-                name: format!(
-                    "HorizontalPodAutoscaler {}/{}",
-                    namespace(&source.object),
-                    name(&source.object)
-                ),
+                name: String::new(),
+                object: Object {
+                    kind: Kind::Hpa.name().to_owned(),
+                    namespace: namespace(&source.object).to_owned(),
+                    name: name(&source.object).to_owned(),
+                },
                 place: source.place.clone(),
                 numbers: self.numbers(source, &spec)?,
                 spec,
@@ -366,7 +387,9 @@ impl Builder {
             ));
         }
         let initial = target["spec"]["replicas"].as_i64().unwrap_or(1);
+        let object = &policy.object;
         Ok(Policy {
+            name: format!("{} {}/{}", object.kind, object.namespace, object.name),
             gpus,
             pod,
             initial: i32::try_from(initial).unwrap_or(1).max(0),

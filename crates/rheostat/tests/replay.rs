@@ -49,7 +49,6 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
     let folder = tempfile::tempdir().unwrap();
     let demand = day(folder.path());
     let page = folder.path().join("out.html").display().to_string();
-    let log = folder.path().join("log.jsonl").display().to_string();
     let more = [
         "--demand",
         &demand,
@@ -65,8 +64,6 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
         "json",
         "--report",
         &page,
-        "--log",
-        &log,
     ];
     let out = replay(&[&FILES[..], &more[..]].concat());
     assert_eq!(code(&out), 0, "{}", text(&out.stderr));
@@ -97,11 +94,41 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
         !page.contains("http://") && !page.contains("https://"),
         "it asks nobody"
     );
-    let log = fs::read_to_string(log).unwrap();
-    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
-    assert_eq!(first["by"], "hpa");
-    // One for each sync of the day that came to a decision.
-    assert!((5700..=5760).contains(&log.lines().count()));
+}
+
+#[test]
+fn explain_reads_the_log_of_a_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let demand = day(folder.path());
+    let log = folder.path().join("log.jsonl").display().to_string();
+    let out = replay(&[&FILES[..], &["--demand", &demand, "--log", &log]].concat());
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    let lines = fs::read_to_string(&log).unwrap();
+    let by = |kind: &str| {
+        let records = lines.lines().map(|l| serde_json::from_str(l).unwrap());
+        records
+            .filter(|r: &Value| r["explanation"]["by"] == kind)
+            .count()
+    };
+    // A poll each 30 s of the day, a sync each 15.03 s.
+    assert_eq!((by("scaledObject"), by("hpa")), (2880, 5749));
+    let explain = |more: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_rheostat"))
+            .args(["explain", "--log", &log])
+            .args(more)
+            .output()
+            .unwrap();
+        assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    // 6 GPUs of work at noon: 600 / 70 is 8.6, and 8 is within the tolerance.
+    let noon = explain(&["so/my-gpu-workload", "--at", "1970-01-01T12:30:00Z"]);
+    assert!(
+        noon.contains("stays at 8 replicas") && noon.contains("9 without the tolerance"),
+        "{noon}"
+    );
+    let morning = explain(&["deploy/my-gpu-workload", "--at", "1970-01-01T06:00:00Z"]);
+    assert!(morning.contains("stays at 3 replicas"), "{morning}");
 }
 
 #[test]
@@ -110,7 +137,8 @@ fn unusable_input_ends_with_2_and_one_error() {
     let demand = day(folder.path());
     let holes = folder.path().join("holes.csv").display().to_string();
     fs::write(&holes, "t,g\n0,1\n10,1\n20,1\n90,1\n").unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let log = folder.path().join("log").display().to_string();
+    let cases: [(&[&str], &str); 7] = [
         (&["--demand", &holes], "hole of 70 s"),
         (&["--demand", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (
@@ -124,6 +152,10 @@ fn unusable_input_ends_with_2_and_one_error() {
         (
             &["--demand", &demand, "--ready-lag", "soon"],
             "is no duration",
+        ),
+        (
+            &["--demand", &demand, "--actuation", "direct", "--log", &log],
+            "direct have no explanation yet",
         ),
         (&[], "say what the load was"),
     ];

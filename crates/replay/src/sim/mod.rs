@@ -8,13 +8,13 @@ mod fleet;
 mod signals;
 
 use api::quantity::{Format, Quantity};
+use decide::explain::{Explanation, Object, Record, Workload};
 use decide::hpa::{
     self, DirectMemory, HpaInput, HpaMemory, HpaStatus, Occasion, ScaleObservation, Seen,
 };
 use decide::scale::fallback::{self, MetricRead, Read as TriggerRead, Settled};
 use decide::scale::{self, Observation, Rule};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::model::Model;
@@ -64,8 +64,9 @@ pub struct Point {
 pub struct Watch<'a> {
     /// Keep the timeline.
     pub timeline: bool,
-    /// Evaluate in full and hand over each decision that looked at metrics.
-    pub log: Option<&'a mut dyn FnMut(Value)>,
+    /// Evaluate in full and hand over each decision. Those of `direct` have no
+    /// explanation yet and are not handed over.
+    pub log: Option<&'a mut dyn FnMut(Record)>,
     /// Told now and then how much of the load has passed, 0 to 1.
     pub progress: Option<&'a dyn Fn(f64)>,
     /// Replicas at the start, instead of the manifest's.
@@ -169,7 +170,7 @@ pub fn run(model: &Model, load: &Load, policy: &Policy, watch: &mut Watch<'_>) -
         }
         if next_poll <= now {
             next_poll = now + poll_every.unwrap_or(i64::MAX);
-            sim.poll(now);
+            sim.poll(now, watch);
         }
         if next_sync <= now {
             next_sync = now + sync_every.unwrap_or(i64::MAX);
@@ -292,14 +293,17 @@ impl<'a> Sim<'a> {
 
     // === KEDA's loop ===
 
-    fn poll(&mut self, now: i64) {
+    fn poll(&mut self, now: i64, watch: &mut Watch<'_>) {
         let epoch = self.load.origin;
+        // A log has every poll, also those that change nothing.
+        let logs = watch.log.is_some();
         let answers = self.signals.read(now, epoch, self.policy, self.load);
         let Some(keda) = &mut self.keda else { return };
         let failed = answers.iter().any(Result::is_err);
         let active = |a: &Result<Answer, String>| a.as_ref().is_ok_and(|a| a.active);
         let same = keda.quiet.as_ref().is_some_and(|quiet| {
             !failed
+                && !logs
                 && quiet.replicas == self.wanted
                 && answers.len() == quiet.activity.len()
                 && answers
@@ -340,6 +344,11 @@ impl<'a> Sim<'a> {
         let activity = answers.iter().map(active).collect();
         let decision = scale::step(&keda.object, &observation);
         keda.object.status = decision.status;
+        if let Some(log) = watch.log.as_deref_mut() {
+            let object = self.policy.object.clone();
+            let explanation = Explanation::ScaledObject(decision.explanation.clone());
+            log(record(self.policy, observation.now, object, explanation));
+        }
         // These lines of the table read nothing that time alone changes.
         let repeats = matches!(decision.explanation.rule, Rule::Active | Rule::Idle);
         if repeats && decision.scale.is_none() && !failed {
@@ -375,13 +384,6 @@ impl<'a> Sim<'a> {
         let numbers = &self.policy.numbers;
         let (desired, asleep) = if let Some(occasion) = direct {
             let outcome = hpa::direct(numbers, &mut self.direct, &seen, occasion, at);
-            if let Some(log) = watch.log.as_deref_mut() {
-                log(json!({
-                    "at": at.to_string(), "by": "direct", "policy": self.policy.name,
-                    "current": seen.current, "asked": outcome.asked,
-                    "desired": outcome.desired, "reason": outcome.reason,
-                }));
-            }
             (outcome.desired, outcome.asleep)
         } else if full {
             self.in_full(at, watch)
@@ -468,12 +470,8 @@ impl<'a> Sim<'a> {
         };
         let decision = hpa::reconcile(&input, &self.hpa, at);
         if let Some(log) = watch.log.as_deref_mut() {
-            log(json!({
-                "at": at.to_string(), "by": "hpa", "policy": policy.name,
-                "current": self.wanted,
-                "desired": decision.scale_to.unwrap_or(self.wanted),
-                "explanation": decision.explanation,
-            }));
+            let explanation = Explanation::Hpa(decision.explanation);
+            log(record(policy, at, policy.hpa(), explanation));
         }
         self.hpa = decision.memory;
         self.status = HpaStatus::from_json(&decision.status);
@@ -506,6 +504,18 @@ impl<'a> Sim<'a> {
                 .then_some(share(self.flow.waiting, self.flow.work)),
             timeline: self.timeline.unwrap_or_default(),
         }
+    }
+}
+
+fn record(policy: &Policy, time: Timestamp, object: Object, explanation: Explanation) -> Record {
+    Record {
+        time,
+        object,
+        target: Workload {
+            kind: policy.workload.kind.clone(),
+            name: policy.workload.name.clone(),
+        },
+        explanation,
     }
 }
 

@@ -11,9 +11,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use decide::explain::Record;
 use replay::error::{InputError, Read};
 use replay::study::{Fidelity, Job, run_all};
-use replay::{Report, Watch};
+use replay::{Actuation, Report, Watch};
 
 pub use args::Args;
 
@@ -42,6 +43,13 @@ fn work(args: &Args) -> Result<()> {
     let builder = input::builder(args, &model)?;
     let jobs = jobs(args, &builder)?;
     let base = &jobs[0].policy;
+    if args.log.is_some() && base.actuation == Actuation::Direct {
+        return Err(InputError::new(
+            "--log",
+            "decisions of the actuation direct have no explanation yet; add --actuation hpa",
+        )
+        .into());
+    }
     let loaded = input::load(args, base, &model)?;
     // A file that cannot be written is told before the work, not after it.
     let page = args
@@ -68,8 +76,11 @@ fn work(args: &Args) -> Result<()> {
     if let Some((path, file)) = log {
         let mut out = BufWriter::new(file);
         let mut failed = None;
-        let mut write = |line: serde_json::Value| {
-            if let Err(error) = writeln!(out, "{line}") {
+        let mut write = |record: Record| {
+            let written = serde_json::to_writer(&mut out, &record)
+                .map_err(std::io::Error::from)
+                .and_then(|()| writeln!(out));
+            if let Err(error) = written {
                 failed.get_or_insert(error);
             }
         };
