@@ -322,37 +322,6 @@ pub(crate) fn check(
     ))
 }
 
-/// Whether an update has to say which version it was made from.
-fn needs_version(row: &Resource) -> bool {
-    row.custom.is_some()
-        || matches!(
-            &*row.name,
-            "leases.coordination.k8s.io"
-                | "poddisruptionbudgets.policy"
-                | "serviceaccounts"
-                | "customresourcedefinitions.apiextensions.k8s.io"
-                | "apiservices.apiregistration.k8s.io"
-                | "mutatingwebhookconfigurations.admissionregistration.k8s.io"
-                | "validatingwebhookconfigurations.admissionregistration.k8s.io"
-        )
-}
-
-/// Kinds that a PUT creates where there is no such object.
-pub(crate) fn creates_on_update(row: &Resource) -> bool {
-    matches!(
-        &*row.name,
-        "leases.coordination.k8s.io"
-            | "events"
-            | "endpoints"
-            | "services"
-            | "limitranges"
-            | "roles.rbac.authorization.k8s.io"
-            | "rolebindings.rbac.authorization.k8s.io"
-            | "clusterroles.rbac.authorization.k8s.io"
-            | "clusterrolebindings.rbac.authorization.k8s.io"
-    )
-}
-
 /// Restores what a writer may not change.
 pub(crate) fn prepare_update(
     row: &Resource,
@@ -370,7 +339,7 @@ pub(crate) fn prepare_update(
     if !version.is_empty() && version != "0" && version != value::resource_version(old) {
         return Err(Status::modified(&row.name, &name));
     }
-    if version.is_empty() && !options.internal && needs_version(row) {
+    if version.is_empty() && !options.internal && row.versioned {
         let cause = Cause {
             reason: "FieldValueInvalid".to_owned(),
             message: "Invalid value: 0: must be specified for an update".to_owned(),

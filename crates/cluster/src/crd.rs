@@ -179,6 +179,8 @@ fn read(crd: &Value, since: u64) -> Option<(Arc<Resource>, Vec<Endpoint>)> {
         verbs: verbs.iter().map(|v| (*v).to_owned()).collect(),
         subresources,
         generation: true,
+        versioned: true,
+        upsert: false,
         custom: Some(Arc::new(Custom {
             name: value::name(crd).to_owned(),
             spec: spec.clone(),
@@ -288,7 +290,7 @@ pub(crate) fn after_write(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
 /// Goes on with a definition that is going: the mark first, then its objects.
 fn end(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
     let name = value::name(&crd).to_owned();
-    if condition(&crd, TERMINATING).is_some() {
+    if value::condition(&crd, TERMINATING).is_some() {
         match served(cluster, &name) {
             Some(row) => purge(cluster, &row),
             None => release(cluster, &name),
@@ -297,8 +299,8 @@ fn end(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
     }
     let marked = cluster.modify_status(RESOURCE, "", &name, |object| {
         let now = value::time(cluster.now());
-        set_condition(
-            object,
+        value::set_condition(
+            value::map_mut(object, &["status"]),
             json!({
                 "type": TERMINATING, "status": "True", "reason": "InstanceDeletionInProgress",
                 "message": "CustomResource deletion is in progress",
@@ -311,7 +313,7 @@ fn end(cluster: &Cluster, crd: Arc<Value>) -> Arc<Value> {
 
 /// Lists a definition's kind, unless it is listed like that already.
 fn serve(cluster: &Cluster, crd: &Value) {
-    let established = condition(crd, "Established").is_some_and(|c| c["status"] == "True");
+    let established = value::condition(crd, "Established").is_some_and(|c| c["status"] == "True");
     if !established {
         return;
     }
@@ -364,14 +366,14 @@ fn settle(cluster: &Cluster, crd: &mut Value) {
     let (reason, message) =
         conflict.unwrap_or_else(|| ("NoConflicts", "no conflicts found".to_owned()));
     let word = if accepted { "True" } else { "False" };
-    set_condition(
-        crd,
+    value::set_condition(
+        value::map_mut(crd, &["status"]),
         json!({
             "type": "NamesAccepted", "status": word, "reason": reason, "message": message,
             "lastTransitionTime": now,
         }),
     );
-    if condition(crd, "Established").is_some_and(|c| c["status"] == "True") {
+    if value::condition(crd, "Established").is_some_and(|c| c["status"] == "True") {
         return;
     }
     let (reason, message) = if accepted {
@@ -382,8 +384,8 @@ fn settle(cluster: &Cluster, crd: &mut Value) {
     } else {
         ("NotAccepted", "not all names are accepted")
     };
-    set_condition(
-        crd,
+    value::set_condition(
+        value::map_mut(crd, &["status"]),
         json!({
             "type": "Established", "status": word, "reason": reason, "message": message,
             "lastTransitionTime": now,
@@ -460,35 +462,10 @@ fn claim(cluster: &Cluster, crd: &Value) -> (Value, Option<(&'static str, String
 fn reconsider(cluster: &Cluster, changed: &str) {
     let (_, group) = crate::status::split(changed);
     for crd in cluster.list(RESOURCE, None) {
-        let waits = condition(&crd, "NamesAccepted").is_some_and(|c| c["status"] != "True");
+        let waits = value::condition(&crd, "NamesAccepted").is_some_and(|c| c["status"] != "True");
         if waits && value::name(&crd) != changed && value::text(&crd, &["spec", "group"]) == group {
             after_write(cluster, crd);
         }
-    }
-}
-
-/// The condition of that type.
-fn condition<'a>(crd: &'a Value, kind: &str) -> Option<&'a Value> {
-    value::list(crd, &["status", "conditions"])
-        .iter()
-        .find(|c| c["type"] == kind)
-}
-
-/// Sets a condition; its time moves with its status only.
-fn set_condition(crd: &mut Value, mut new: Value) {
-    let status = value::map_mut(crd, &["status"]);
-    let list = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else {
-        return;
-    };
-    match list.iter_mut().find(|c| c["type"] == new["type"]) {
-        Some(old) => {
-            if old["status"] == new["status"] {
-                new["lastTransitionTime"] = old["lastTransitionTime"].take();
-            }
-            *old = new;
-        }
-        None => list.push(new),
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Resource {
     pub subresources: Vec<String>,
     /// Whether the server keeps metadata.generation.
     pub generation: bool,
+    /// Whether an update has to say which version it was made from.
+    pub versioned: bool,
+    /// Whether a PUT creates an object that is not there.
+    pub upsert: bool,
     /// The definition behind a custom kind.
     pub custom: Option<Arc<Custom>>,
 }
@@ -117,36 +121,6 @@ impl Endpoint {
     }
 }
 
-/// Kinds whose metadata.generation the server keeps.
-const WITH_GENERATION: &[&str] = &[
-    "pods",
-    "replicationcontrollers",
-    "daemonsets.apps",
-    "deployments.apps",
-    "replicasets.apps",
-    "statefulsets.apps",
-    "horizontalpodautoscalers.autoscaling",
-    "cronjobs.batch",
-    "jobs.batch",
-    "ingressclasses.networking.k8s.io",
-    "ingresses.networking.k8s.io",
-    "networkpolicies.networking.k8s.io",
-    "poddisruptionbudgets.policy",
-    "mutatingadmissionpolicies.admissionregistration.k8s.io",
-    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
-    "validatingadmissionpolicies.admissionregistration.k8s.io",
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
-    "validatingwebhookconfigurations.admissionregistration.k8s.io",
-    "customresourcedefinitions.apiextensions.k8s.io",
-    "priorityclasses.scheduling.k8s.io",
-    "endpointslices.discovery.k8s.io",
-    "flowschemas.flowcontrol.apiserver.k8s.io",
-    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
-    "resourceslices.resource.k8s.io",
-    "deviceclasses.resource.k8s.io",
-];
-
 const ALL_VERBS: &[&str] = &[
     "create",
     "delete",
@@ -187,6 +161,7 @@ impl Registry {
                 categories,
                 verbs,
                 subs,
+                writes,
             ] = fields.as_slice()
             else {
                 continue;
@@ -226,7 +201,9 @@ impl Registry {
                             words(verbs)
                         },
                         subresources: words(subs),
-                        generation: WITH_GENERATION.contains(&name.as_str()),
+                        generation: words(writes).contains(&"generation".to_owned()),
+                        versioned: words(writes).contains(&"versioned".to_owned()),
+                        upsert: words(writes).contains(&"upsert".to_owned()),
                         custom: None,
                         name: name.into(),
                     })

@@ -59,6 +59,34 @@ pub fn strings<'a>(value: &'a Value, path: &[&str]) -> Vec<&'a str> {
     list(value, path).iter().filter_map(Value::as_str).collect()
 }
 
+/// A condition of `status.conditions` by type.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    list(object, &["status", "conditions"])
+        .iter()
+        .find(|c| c["type"] == kind)
+}
+
+/// Puts a condition into a status, in the place of one of the same type, whose
+/// transition time is kept while the status is the same.
+pub fn set_condition(status: &mut Map<String, Value>, mut condition: Value) {
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else {
+        return;
+    };
+    match conditions
+        .iter_mut()
+        .find(|c| c["type"] == condition["type"])
+    {
+        Some(old) => {
+            if old["status"] == condition["status"] {
+                condition["lastTransitionTime"] = old["lastTransitionTime"].take();
+            }
+            *old = condition;
+        }
+        None => conditions.push(condition),
+    }
+}
+
 /// The map at `path`, for writing; made (replacing what is no map) where absent.
 pub fn map_mut<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Value> {
     let mut here = value;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::object::{condition, controller_uid, name, namespace, text, time_at, uid};
-use crate::value::{at, deleting, list};
+use super::object::{controller_uid, name, namespace, text, time_at, uid};
+use crate::value::{at, condition, deleting, list};
 
 /// Where an object is found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::object::{condition, rfc3339, set_or_replace, text};
+use super::object::{rfc3339, text};
 use super::{Ctx, Requeue};
-use crate::value::{deleting, list, map_mut};
+use crate::value::{condition, deleting, list, map_mut, set_condition};
 use crate::{DeleteOptions, Status};
 
 const RESOURCE: &str = "namespaces";
@@ -178,15 +178,14 @@ fn report(
     }
     let now = rfc3339(ctx.now);
     ctx.cluster.modify_status(RESOURCE, "", ns, |n| {
-        let mut conditions = list(n, &["status", "conditions"]).to_vec();
+        let target = map_mut(n, &["status"]);
         for (kind, status, reason, message) in &wanted {
-            set_or_replace(
-                &mut conditions,
+            set_condition(
+                target,
                 json!({"type": kind, "status": status, "reason": reason, "message": message,
                        "lastTransitionTime": now}),
             );
         }
-        map_mut(n, &["status"]).insert("conditions".into(), json!(conditions));
     })?;
     Ok(())
 }

@@ -47,13 +47,6 @@ pub(crate) fn created(v: &Value) -> Timestamp {
     time_at(v, &["metadata", "creationTimestamp"]).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// A condition of `status.conditions` by type.
-pub(crate) fn condition<'a>(v: &'a Value, kind: &str) -> Option<&'a Value> {
-    list(v, &["status", "conditions"])
-        .iter()
-        .find(|c| c["type"] == kind)
-}
-
 /// The owner reference that marks the object's controller.
 pub(crate) fn controller_of(v: &Value) -> Option<&Value> {
     list(v, &["metadata", "ownerReferences"])
@@ -99,22 +92,5 @@ pub(crate) fn retain_owners(v: &mut Value, keep: impl Fn(&Value) -> bool) {
         if owners.is_empty() {
             meta.remove("ownerReferences");
         }
-    }
-}
-
-/// Puts `condition` in the place of the list's condition of the same type, keeping the old
-/// transition time while the status is the same.
-pub(crate) fn set_or_replace(conditions: &mut Vec<Value>, mut condition: Value) {
-    match conditions
-        .iter_mut()
-        .find(|c| c["type"] == condition["type"])
-    {
-        Some(old) => {
-            if old["status"] == condition["status"] {
-                condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
-            }
-            *old = condition;
-        }
-        None => conditions.push(condition),
     }
 }

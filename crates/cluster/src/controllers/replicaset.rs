@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::index::PodGroup;
 use super::object::{
-    add_owner, condition, controller_ref, controller_uid, int, name, namespace, retain_owners,
-    rfc3339, text, uid,
+    add_owner, controller_ref, controller_uid, int, name, namespace, retain_owners, rfc3339, text,
+    uid,
 };
 use super::selector::Selector;
 use super::{Ctx, Requeue, victims};
-use crate::value::{at, deleting, list};
+use crate::value::{at, condition, deleting, list};
 use crate::{DeleteOptions, Status};
 
 pub(crate) const RESOURCE: &str = "replicasets.apps";

@@ -7,8 +7,8 @@ use decide::victims::{COST, Candidate, order};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::object::{annotation, condition, created, text, time_at, uid};
-use crate::value::list;
+use super::object::{annotation, created, text, time_at, uid};
+use crate::value::{condition, list};
 
 fn read<'a>(pod: &'a Value, siblings: &BTreeMap<String, i64>) -> Candidate<'a> {
     let node = text(pod, &["spec", "nodeName"]);

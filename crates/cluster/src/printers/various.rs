@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Printer, age, or_none, pairs};
 use crate::rest::scale::selector_text;
-use crate::value::{at, integer, list, name, strings, text};
+use crate::value::{at, condition, integer, list, name, strings, text};
 
 fn count(value: Option<&Value>) -> usize {
     match value {
@@ -267,12 +267,6 @@ pub(super) const BINDINGS: Printer = (
         ]
     },
 );
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    list(object, &["status", "conditions"])
-        .iter()
-        .find(|c| c["type"] == kind)
-}
 
 pub(super) const DEFINITIONS: Printer = (
     &[

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::Call;
+use super::{Call, patch};
 use crate::schema::FieldValidation;
 use crate::status::{Cause, Status};
 
@@ -34,7 +34,7 @@ pub(crate) fn check(call: &Call<'_>) -> Result<(), Status> {
         Method::PATCH => "PatchOptions",
         _ => return Ok(()),
     };
-    let apply = call.header("content-type").contains("apply-patch");
+    let apply = patch::media(call) == patch::APPLY;
     let get = |key: &str| call.query.get(key).unwrap_or("");
     let manager = get("fieldManager");
     let mut causes = Vec::new();
@@ -88,12 +88,4 @@ pub(crate) fn integer(call: &Call<'_>, key: &str) -> Result<Option<i64>, Status>
             };
             Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": {why}"))
         })
-}
-
-/// Checks the numbers of a list or a watch.
-pub(crate) fn check_list(call: &Call<'_>) -> Result<(), Status> {
-    for key in ["limit", "timeoutSeconds"] {
-        integer(call, key)?;
-    }
-    Ok(())
 }

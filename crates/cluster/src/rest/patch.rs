@@ -20,20 +20,23 @@ pub(crate) enum Kind {
     Apply,
 }
 
+/// Content type of a server-side apply.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
+/// The content type without its parameters.
+pub(crate) fn media<'a>(call: &'a Call<'_>) -> &'a str {
+    let header = call.header("content-type");
+    header.split(';').next().unwrap_or("").trim()
+}
+
 /// The kind of a patch, from its content type.
 pub(crate) fn kind(call: &Call<'_>, target: &Target) -> Result<Kind, Status> {
     let custom = target.endpoint.row.custom.is_some();
-    let media = call
-        .header("content-type")
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim();
-    match media {
+    match media(call) {
         "application/json-patch+json" => Ok(Kind::Json),
         "application/merge-patch+json" => Ok(Kind::Merge),
         "application/strategic-merge-patch+json" if !custom => Ok(Kind::Strategic),
-        "application/apply-patch+yaml" => Ok(Kind::Apply),
+        APPLY => Ok(Kind::Apply),
         _ => {
             let strategic = if custom {
                 ""

@@ -78,7 +78,7 @@ pub(crate) struct Page {
 /// GET of a list.
 pub(crate) async fn list(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
-    options::check_list(call)?;
+    options::integer(call, "timeoutSeconds")?;
     let filter = Filter::of(call, target)?;
     wait_for_version(call).await?;
     let page = page(call, target, &filter)?;
@@ -252,11 +252,9 @@ fn expired() -> Status {
 /// The part of a list that a request asks for.
 pub(crate) fn page(call: &Call<'_>, target: &Target, filter: &Filter) -> Result<Page, Status> {
     let row = &target.endpoint.row;
-    let limit = call
-        .query
-        .number("limit")
-        .filter(|l| *l > 0)
-        .map(|l| l as usize);
+    let limit = super::options::integer(call, "limit")?
+        .and_then(|l| usize::try_from(l).ok())
+        .filter(|l| *l > 0);
     let mut after: Option<Key> = None;
     let mut at: Option<u64> = None;
     if let Some(token) = call.query.get("continue").filter(|t| !t.is_empty()) {

@@ -199,6 +199,7 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
         set_replicas(row, &endpoint.version, &mut based, 0)?;
     }
     let current = scale_of(row, &endpoint.version, &based)?;
+    let mut applied = false;
     let wish = match call.method {
         Method::GET => return show(call, endpoint, &old, wanted),
         Method::PUT => read_body(call)?.0,
@@ -217,7 +218,10 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
                 )?
             }
             Err(status) => return Err(status),
-            Ok(Kind::Apply) => super::apply::read(call)?.0,
+            Ok(Kind::Apply) => {
+                applied = true;
+                super::apply::read(call)?.0
+            }
             Ok(kind) => apply_to(kind, ("autoscaling", "v1", "Scale"), &current, &call.body)?,
         },
         _ => return Err(Status::method_not_allowed()),
@@ -238,7 +242,7 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
     let replicas = value::integer(&wish, &["spec", "replicas"]).unwrap_or(0);
     let mut options = options(call, endpoint, "scale");
     let mut new = shown.into_owned();
-    if call.header("content-type").contains("apply-patch") {
+    if applied {
         let mut applied = json!({
             "apiVersion": endpoint.api_version(), "kind": row.kind,
             "metadata": {"name": target.name()},
@@ -279,14 +283,8 @@ fn typed(call: &Call<'_>, target: &Target, mut wish: Value) -> Result<Value, Sta
         }
     }
     let gvk = ("autoscaling", "v1", "Scale");
-    let (wish, _) = crate::schema::decode_check(gvk, wish, vec![], validation(call))
+    let (mut wish, _) = crate::schema::decode_check(gvk, wish, vec![], validation(call))
         .map_err(|e| Status::bad_request(e.to_string()))?;
-    let given = value::name(&wish);
-    if !given.is_empty() && given != target.name() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            target.name()
-        )));
-    }
+    super::write::same_name(target, &mut wish)?;
     Ok(wish)
 }

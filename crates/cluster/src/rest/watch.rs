@@ -39,12 +39,13 @@ impl WatchEnd {
 /// Starts a watch.
 pub(crate) async fn start(call: &Call<'_>, target: &Target) -> Result<Response<Body>, Status> {
     let wanted = form(call.header("accept"))?;
-    super::options::check_list(call)?;
+    super::options::integer(call, "limit")?;
+    let asked = super::options::integer(call, "timeoutSeconds")?;
     let filter = Filter::of(call, target)?;
     let initial = initial_events(call)?;
     wait_for_version(call).await?;
     let from = call.query.number("resourceVersion").unwrap_or(0);
-    let seconds = match call.query.number("timeoutSeconds") {
+    let seconds = match asked.and_then(|s| u64::try_from(s).ok()) {
         Some(s) if s > 0 => s.min(86_400 * 365),
         _ => 1800 + call.cluster.random(1800),
     };

@@ -12,7 +12,7 @@ use crate::cluster::{WriteOptions, Written};
 use crate::resource::Endpoint;
 use crate::schema::FieldValidation;
 use crate::status::Status;
-use crate::{Body, admission, hooks, value, views};
+use crate::{Body, hooks, value, views};
 
 /// The options of a write, from query and headers.
 pub(crate) fn options(
@@ -157,7 +157,7 @@ pub(crate) fn replace(
         Ok(old) => (put(call, target, &old, new, subresource)?, 200),
         Err(status) if status.is_not_found() && subresource.is_empty() => {
             let row = &target.endpoint.row;
-            if !admission::creates_on_update(row) {
+            if !row.upsert {
                 return Err(status);
             }
             let options = options(call, &target.endpoint, "");
@@ -171,7 +171,7 @@ pub(crate) fn replace(
     Ok(answer::warn(response, &warnings))
 }
 
-fn same_name(target: &Target, new: &mut Value) -> Result<(), Status> {
+pub(crate) fn same_name(target: &Target, new: &mut Value) -> Result<(), Status> {
     let given = value::name(new);
     if given.is_empty() {
         value::metadata_mut(new).insert("name".to_owned(), json!(target.name()));

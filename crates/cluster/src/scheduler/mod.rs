@@ -308,7 +308,7 @@ impl Scheduler {
             if generation.is_number() {
                 condition["observedGeneration"] = generation;
             }
-            set_condition(status, condition);
+            value::set_condition(status, condition);
         });
     }
 
@@ -328,7 +328,7 @@ impl Scheduler {
                     "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
                     "lastProbeTime": null, "lastTransitionTime": now,
                 });
-                set_condition(value::map_mut(object, &["status"]), condition);
+                value::set_condition(value::map_mut(object, &["status"]), condition);
             });
             let note = format!("Preempted by pod {} on node {}", pod.uid, preemption.node);
             self.tell(
@@ -360,24 +360,6 @@ impl Scheduler {
                 action: action.to_owned(),
             },
         });
-    }
-}
-
-/// Replaces the condition of the same type, keeping its transition time when
-/// the status is the same, or appends it.
-fn set_condition(status: &mut serde_json::Map<String, Value>, mut condition: Value) {
-    let list = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else {
-        return;
-    };
-    match list.iter_mut().find(|c| c["type"] == condition["type"]) {
-        Some(slot) => {
-            if slot["status"] == condition["status"] {
-                condition["lastTransitionTime"] = slot["lastTransitionTime"].clone();
-            }
-            *slot = condition;
-        }
-        None => list.push(condition),
     }
 }
 

@@ -16,7 +16,7 @@ use super::object::{
 };
 use super::selector::Selector;
 use super::{Ctx, Requeue};
-use crate::value::{at, deleting};
+use crate::value::{at, condition, deleting};
 use crate::{DeleteOptions, Status};
 
 pub(crate) const RESOURCE: &str = "deployments.apps";
@@ -200,7 +200,7 @@ impl<'a> Rollout<'a> {
         if status::deadline(&self.d).is_none() {
             return Ok(());
         }
-        let reason = super::object::condition(&self.d, "Progressing")
+        let reason = condition(&self.d, "Progressing")
             .map(|c| text(c, &["reason"]).to_owned())
             .unwrap_or_default();
         if reason == "ProgressDeadlineExceeded" {
@@ -258,9 +258,7 @@ impl<'a> Rollout<'a> {
                 })?;
         }
         self.note_revision(sets::revision(&self.sets[i]))?;
-        if status::deadline(&self.d).is_some()
-            && super::object::condition(&self.d, "Progressing").is_none()
-        {
+        if status::deadline(&self.d).is_some() && condition(&self.d, "Progressing").is_none() {
             let message = format!("Found new replica set \"{}\"", name(&rs));
             self.set_condition("Progressing", "True", "FoundNewReplicaSet", message)?;
         }

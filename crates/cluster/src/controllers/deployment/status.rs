@@ -3,9 +3,9 @@
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
-use super::super::object::{condition, int, name, rfc3339, time_at};
+use super::super::object::{int, name, rfc3339, time_at};
 use super::plan::Bounds;
-use crate::value::{at, list};
+use crate::value::{at, condition, list};
 
 /// A condition to be set.
 pub(crate) struct Condition<'a> {
