@@ -26,7 +26,7 @@ pub(super) fn grouped(value: f64, decimals: usize) -> String {
 pub(super) fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value {
-        v if v == 0.0 => "0 %".to_owned(),
+        0.0 => "0 %".to_owned(),
         v if v < 0.005 => "<0.01 %".to_owned(),
         v if v < 1.0 => format!("{v:.2} %"),
         v => format!("{v:.1} %"),
