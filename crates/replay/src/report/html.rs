@@ -6,7 +6,7 @@ use super::text::{HEADS, cells, grouped, percent, title};
 use super::{Report, span};
 
 const STYLE: &str = "
-:root{--bg:#fff;--fg:#1a1d21;--dim:#5c6670;--grid:#e3e7eb;--card:#f6f8fa;--warn:#9a3412;
+:root{color-scheme:light dark;--bg:#fff;--fg:#1a1d21;--dim:#5c6670;--grid:#e3e7eb;--card:#f6f8fa;--warn:#9a3412;
 --c0:#1f6feb;--c1:#d1570f;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#5c6670}
 @media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--dim:#9aa5b1;--grid:#2a313a;
 --card:#161b22;--warn:#fdba74;--c0:#58a6ff;--c1:#ffa657;--c2:#56d364;--c3:#bc8cff;--c4:#ff7bba;
