@@ -15,9 +15,9 @@ pub(super) struct Line {
 }
 
 const WIDTH: f64 = 900.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
+const LEFT: f64 = 76.0;
+const RIGHT: f64 = 30.0;
+const TOP: f64 = 30.0;
 const BOTTOM: f64 = 34.0;
 /// More points than this are thinned to the extremes of each pixel column.
 const COLUMNS: usize = 800;

@@ -6,7 +6,7 @@ use super::text::{HEADS, cells, grouped, percent, title};
 use super::{Report, span};
 
 const STYLE: &str = "
-:root{--bg:#fff;--fg:#1a1d21;--dim:#5c6670;--grid:#e3e7eb;--card:#f6f8fa;--warn:#9a3412;
+:root{color-scheme:light dark;--bg:#fff;--fg:#1a1d21;--dim:#5c6670;--grid:#e3e7eb;--card:#f6f8fa;--warn:#9a3412;
 --c0:#1f6feb;--c1:#d1570f;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#5c6670}
 @media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--dim:#9aa5b1;--grid:#2a313a;
 --card:#161b22;--warn:#fdba74;--c0:#58a6ff;--c1:#ffa657;--c2:#56d364;--c3:#bc8cff;--c4:#ff7bba;
@@ -15,18 +15,19 @@ const STYLE: &str = "
 body{margin:0 auto;padding:1rem;max-width:1000px;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}
-p{margin:.4rem 0}.dim{color:var(--dim)}.warn{color:var(--warn);font-weight:600}
+p{margin:.4rem 0;overflow-wrap:anywhere}.dim{color:var(--dim)}.warn{color:var(--warn);font-weight:600}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{color:var(--dim);font-weight:600}
 tr.good td:first-child::after{content:' \u{25cf}';color:var(--c2)}
-svg{width:100%;height:auto;background:var(--card);border-radius:8px}
+svg{width:100%;height:auto;display:block;background:var(--card);border-radius:8px}
 .grid{stroke:var(--grid);stroke-width:1}.tick{fill:var(--dim);font:12px system-ui,sans-serif}
 .name{fill:var(--fg);font:12px system-ui,sans-serif}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.dot{stroke:var(--bg);stroke-width:1.5}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}
-.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.f0{fill:var(--c0)}.f2{fill:var(--c2)}.f5{fill:var(--c5)}
+.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.f0{fill:var(--c0)}.f1{fill:var(--c1)}.f2{fill:var(--c2)}.f3{fill:var(--c3)}.f4{fill:var(--c4)}
+.f5{fill:var(--c5)}
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem;margin:.3rem 0}
 .key i{display:inline-block;width:1.2em;height:.25em;margin-right:.4em;vertical-align:middle}
 @media (max-width:600px){.tick,.name{font-size:24px}.line{stroke-width:3}.dot{r:9}}
@@ -113,8 +114,8 @@ impl Report {
             }
             out += "</tr>";
         };
-        for row in &self.rows {
-            let name = title(row, self).trim_end_matches(" *").to_owned();
+        for (at, row) in self.rows.iter().enumerate() {
+            let name = self.named(at);
             let class = if row.efficient == Some(true) {
                 "good"
             } else {
@@ -136,6 +137,25 @@ impl Report {
         out
     }
 
+    /// A short name for a chart: the swept value, or the letter that the table
+    /// shows as well.
+    fn mark(&self, at: usize) -> String {
+        match self.rows[at].swept {
+            Some(value) => format!("{value}"),
+            None => char::from(b'A' + u8::try_from(at % 26).unwrap_or(0)).to_string(),
+        }
+    }
+
+    /// A line's name with its letter.
+    fn named(&self, at: usize) -> String {
+        let row = &self.rows[at];
+        let name = title(row, self).trim_end_matches(" *").to_owned();
+        match row.swept.is_none() && self.rows.len() > 1 {
+            true => format!("{} {name}", self.mark(at)),
+            false => name,
+        }
+    }
+
     fn dots(&self) -> String {
         if self.rows.len() < 2 {
             return String::new();
@@ -144,16 +164,16 @@ impl Report {
         let dots: Vec<Dot> = self
             .rows
             .iter()
-            .map(|row| Dot {
-                name: title(row, self).trim_end_matches(" *").to_owned(),
+            .enumerate()
+            .map(|(at, row)| Dot {
+                name: self.mark(at),
                 x: row.outcome.gpu_hours,
                 y: row.outcome.unmet_fraction * 100.0,
                 class: match row.efficient {
-                    Some(true) => "f2",
-                    Some(false) => "f5",
-                    None => "f0",
-                }
-                .to_owned(),
+                    Some(true) => "f2".to_owned(),
+                    Some(false) => "f5".to_owned(),
+                    None => format!("f{}", at.min(4)),
+                },
                 label: few || row.efficient == Some(true) && self.rows.len() <= 60,
             })
             .collect();
@@ -175,10 +195,12 @@ impl Report {
             points: demand.map(|(t, g)| (time(*t), *g)).collect(),
             steps: !load.linear,
         }];
-        let kept = self.rows.iter().filter(|r| !r.outcome.timeline.is_empty());
-        for (at, row) in kept.take(5).enumerate() {
+        for (at, row) in self.rows.iter().enumerate().take(5) {
+            if row.outcome.timeline.is_empty() {
+                continue;
+            }
             lines.push(Line {
-                name: format!("GPUs of {}", title(row, self)),
+                name: format!("GPUs of {}", self.named(at)),
                 class: format!("c{at}"),
                 points: row
                     .outcome

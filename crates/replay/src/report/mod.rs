@@ -75,8 +75,10 @@ impl Report {
             (
                 "control",
                 format!(
-                    "KEDA polls as the ScaledObject says, HPA each {} (direct: each scrape)",
-                    time(model.hpa.sync_period)
+                    "KEDA polls as the ScaledObject says, HPA {} after a sync that takes {} (direct: \
+                     also each scrape)",
+                    time(model.hpa.sync_period),
+                    time(model.hpa_latency)
                 ),
             ),
             (
