@@ -88,12 +88,66 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
     for (mine, ideal) in numbers("gpu_hours").iter().zip(numbers("oracle_gpu_hours")) {
         assert!(ideal <= *mine);
     }
-    let page = fs::read_to_string(page).unwrap();
-    assert!(page.contains("<svg") && page.contains("prefers-color-scheme"));
-    assert!(
-        !page.contains("http://") && !page.contains("https://"),
-        "it asks nobody"
+    looked_at(Path::new(&page), folder.path());
+}
+
+/// Opens a report in a browser, as wide as a desk's and as a phone's: its charts
+/// are drawn, nothing sticks out to the side, and no script fails.
+fn looked_at(report: &Path, folder: &Path) {
+    let page = fs::read_to_string(report).unwrap();
+    assert!(page.contains("default-src 'none'"), "it asks nobody");
+    if Command::new("chromium").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no chromium");
+        println!("skipped: no chromium to open the report in");
+        return;
+    }
+    // A frame of another width whose document can be asked: it has the same origin.
+    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
+    let mut frames = String::new();
+    for width in [390, 1200] {
+        write!(
+            frames,
+            "<iframe width={width} height=2000 srcdoc=\"{quoted}\"></iframe>"
+        )
+        .unwrap();
+    }
+    let script = "<script>onload = () => { for (const frame of document.querySelectorAll('iframe')) {
+        const page = frame.contentDocument;
+        const drawn = [...page.querySelectorAll('.chart canvas')].filter((c) => c.width > 300).length;
+        const wide = page.documentElement.scrollWidth;
+        document.title += `${frame.width}: ${drawn} drawn, ${wide <= frame.width ? 'fits' : wide};`;
+    } }</script>";
+    let around = folder.join("around.html");
+    fs::write(&around, format!("<title></title>{frames}{script}")).unwrap();
+    let out = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("browser").display()
+        ))
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("file://{}", around.display()))
+        .output()
+        .unwrap();
+    let dom = text(&out.stdout);
+    let title = dom
+        .split("<title>")
+        .nth(1)
+        .and_then(|t| t.split("</title>").next());
+    // A chart each of two policies under both actuations.
+    assert_eq!(
+        title,
+        Some("390: 4 drawn, fits;1200: 4 drawn, fits;"),
+        "{dom:.500}"
     );
+    let said = text(&out.stderr);
+    let errors: Vec<&str> = said.lines().filter(|l| l.contains("CONSOLE")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 #[test]

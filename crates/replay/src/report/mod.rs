@@ -1,7 +1,8 @@
 //! What is told about a replay: as text, as JSON, as a page.
 
-mod chart;
 mod html;
+mod scatter;
+mod series;
 mod text;
 
 use serde_json::{Value, json};
