@@ -72,10 +72,6 @@ impl Explanations {
         let kept = self.clone();
         Arc::new(move |object, time, explanation| {
             let target = &object.spec.scale_target_ref;
-            let kind = match target.kind.as_str() {
-                "" => "Deployment",
-                kind => kind,
-            };
             kept.add(Record {
                 time,
                 object: Object {
@@ -84,7 +80,7 @@ impl Explanations {
                     name: object.metadata.name.clone(),
                 },
                 target: Workload {
-                    kind: kind.to_owned(),
+                    kind: target.gvk().2,
                     name: target.name.clone(),
                 },
                 explanation: Explanation::ScaledObject(explanation.clone()),
@@ -122,8 +118,9 @@ impl Explanations {
                 return refused(StatusCode::NOT_FOUND, "NotFound", &text);
             }
         };
-        let Some(kind) = Kind::parse(kind) else {
-            return refused(StatusCode::NOT_FOUND, "NotFound", &unknown_kind(kind));
+        let kind = match Kind::parse(kind) {
+            Ok(kind) => kind,
+            Err(why) => return refused(StatusCode::NOT_FOUND, "NotFound", &why),
         };
         let now = self.clock.now();
         let at = match at(request.uri().query().unwrap_or("")) {
@@ -162,14 +159,6 @@ impl Explanations {
             }
         }
     }
-}
-
-/// What is said of a kind that nobody can ask about.
-fn unknown_kind(kind: &str) -> String {
-    format!(
-        "{kind:?} is no kind that is explained: ask about a scaledobject (so), hpa, deployment \
-         (deploy) or statefulset (sts)"
-    )
 }
 
 /// The moment asked for.

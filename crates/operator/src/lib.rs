@@ -129,10 +129,4 @@ impl Operator {
             Box::pin(async move { metrics_api::answer(&shared, &request).await })
         })
     }
-
-    /// Why the last poll of a ScaledObject did what it did.
-    pub fn explain(&self, namespace: &str, name: &str) -> Option<Explanation> {
-        self.shared
-            .explanation(&(namespace.to_owned(), name.to_owned()))
-    }
 }

@@ -96,7 +96,7 @@ async fn poll(shared: &Shared, key: &Key) -> Result<(), String> {
             shared.record(&object, event).await;
         }
     }
-    shared.explain(&object, seen.now, decision.explanation.clone());
+    shared.explain(&object, seen.now, &decision.explanation);
     shared
         .write_status(&object, status)
         .await

@@ -45,12 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
             args.object
         );
     };
-    let Some(kind) = Kind::parse(kind) else {
-        bail!(
-            "{kind:?} is no kind that is explained: ask about a scaledobject (so), hpa, \
-             deployment (deploy) or statefulset (sts)"
-        );
-    };
+    let kind = Kind::parse(kind).map_err(anyhow::Error::msg)?;
     let account = match &args.log {
         Some(_) => from_log(args, kind, name)?,
         None => from_cluster(args, kind, name)?,

@@ -109,6 +109,22 @@ pub struct Explanation {
     pub to: Option<i32>,
 }
 
+impl Explanation {
+    /// Of a ScaledObject that an annotation has paused: its triggers are not
+    /// asked. `held` is the replica count that the annotation gives, if it gives
+    /// one, and `from` what was there.
+    pub fn paused(from: Option<i32>, held: Option<i32>) -> Self {
+        Self {
+            rule: Rule::Paused,
+            metrics: Vec::new(),
+            forced: false,
+            cooldown_until: None,
+            from,
+            to: held.filter(|to| from != Some(*to)),
+        }
+    }
+}
+
 /// One metric in an [`Explanation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
