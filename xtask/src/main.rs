@@ -5,6 +5,7 @@ mod codegen;
 mod golden;
 mod promqltest;
 mod purity;
+mod testbed;
 mod tidy;
 
 use std::path::PathBuf;
@@ -24,7 +25,11 @@ cargo xtask TASK
   codegen         regenerate the committed tables
   bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, store, cluster)
   golden DIR      run recordings of the real programs, one line a file
-  promqltest DIR  run Prometheus query tests, one line a file";
+  promqltest DIR  run Prometheus query tests, one line a file
+  testbed build   build a real Kubernetes control plane (needs Go), once a machine
+  testbed up      start one in the background (--name NAME for several), print its kubeconfig
+  testbed down    stop it
+  testbed test    the tests that need one, which `test` and `ci` leave out";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +63,7 @@ fn run(args: &[String]) -> Result<()> {
         "codegen" => codegen::run(rest),
         "golden" => golden::run(rest),
         "promqltest" => promqltest::run(rest),
+        "testbed" => testbed::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
