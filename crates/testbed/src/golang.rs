@@ -59,6 +59,17 @@ pub fn control_plane() -> GoProgram {
     }
 }
 
+/// The query engine of Prometheus 3, a line of JSON for each question
+/// (`testbed/promql/main.go`).
+pub fn promql_referee() -> GoProgram {
+    GoProgram {
+        name: "promql-referee",
+        folder: module("promql"),
+        stamps: Vec::new(),
+        cold: "a minute on two cores",
+    }
+}
+
 /// A module of this checkout's `testbed/`.
 fn module(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -284,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_committed_modules_are_complete() {
-        for program in [control_plane()] {
+        for program in [control_plane(), promql_referee()] {
             for file in ["go.mod", "go.sum", "main.go"] {
                 assert!(program.folder.join(file).exists(), "{file}");
             }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use control_plane::ControlPlane;
-pub use golang::{GoProgram, control_plane};
+pub use golang::{GoProgram, control_plane, promql_referee};
 
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]
