@@ -292,5 +292,9 @@ pub(super) fn quantile(q: f64, v: &mut [f64]) -> f64 {
     let lower = rank.floor().max(0.0) as usize;
     let upper = (lower + 1).min(v.len() - 1);
     let weight = rank - rank.floor();
+    // Zero times an infinite neighbour would be NaN.
+    if weight == 0.0 {
+        return v[lower];
+    }
     v[lower] * (1.0 - weight) + v[upper] * weight
 }

@@ -141,10 +141,9 @@ impl Evaluator<'_> {
             }
             "clamp" => {
                 let (lo, hi) = (self.scalar(&args[1], t)?, self.scalar(&args[2], t)?);
-                if hi < lo {
-                    return Ok(Vec::new());
-                }
-                self.map(&args[0], t, |v| go_max(lo, go_min(hi, v)))
+                // The argument is evaluated all the same: it may have to be refused.
+                let clamped = self.map(&args[0], t, |v| go_max(lo, go_min(hi, v)))?;
+                Ok(if hi < lo { Vec::new() } else { clamped })
             }
             "clamp_min" => {
                 let lo = self.scalar(&args[1], t)?;
@@ -246,18 +245,22 @@ impl Evaluator<'_> {
     }
 }
 
-/// Go's minimum: NaN wins.
+/// Go's minimum: NaN wins, but not over -Inf.
 fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
-/// Go's maximum: NaN wins.
+/// Go's maximum: NaN wins, but not over +Inf.
 fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.max(b)
