@@ -83,7 +83,7 @@ pub(super) fn handle(
             };
             if node.taints.iter().any(|t| t.key == LEAVING_TAINT) {
                 explain(plan, NodeOutcome::Leaving);
-                leave(settings, pool, node, now, plan);
+                leave(settings, pool, node, &budgets, now, plan);
                 continue;
             }
             // The taint was asked for a moment ago and is not seen yet.
@@ -379,7 +379,14 @@ fn tell_kept(settings: &Settings, now: Timestamp, plan: &mut Plan) {
 }
 
 /// Goes on with a node that carries the taint.
-fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, plan: &mut Plan) {
+fn leave(
+    settings: &Settings,
+    pool: &PoolView,
+    node: &NodeInfo,
+    budgets: &Budgets<'_>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let name = node.name.to_string();
     let off = |effect| TaintChange {
         node: node.name.to_string(),
@@ -431,17 +438,16 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
         // An eviction may be refused for a while, by a disruption budget for one.
         if after(leaving.asked, settings.evict_again) <= now {
             leaving.asked = now;
-            let asked = busy.iter().filter(|p| !p.terminating && !pinned(p));
+            // What would have kept the node keeps its pod too: one that came
+            // meanwhile, or whose owner has changed his mind. A budget without
+            // room is left to the server, which knows better than this look.
+            let free = |p: &PodInfo| blocker(p, budgets, settings.local_storage).is_none();
+            let asked = busy.iter().filter(|p| !p.terminating && free(p));
             plan.evictions.extend(asked.map(|p| p.key.clone()));
         }
         let again = after(leaving.asked, settings.evict_again);
         plan.wake_at(Some(limit.min(again)));
     }
-}
-
-/// Whether a pod that has come meanwhile must not be asked to go.
-fn pinned(pod: &PodInfo) -> bool {
-    blocker(pod, &Budgets::new(&[]), false).is_some() && &*pod.key.namespace != "kube-system"
 }
 
 /// Marks an unneeded node so that new pods rather go elsewhere.
