@@ -336,46 +336,30 @@ fn mark(settings: &Settings, candidate: &Candidate<'_>, now: Timestamp, plan: &m
 /// Tells why little used nodes stay, where somebody could do something about it:
 /// once they would be gone otherwise, then more and more rarely.
 fn tell_kept(settings: &Settings, now: Timestamp, plan: &mut Plan) {
-    let Plan {
-        explanation, state, ..
-    } = plan;
-    let stays = |name: &String| match explanation.nodes.get(name) {
-        Some(NodeOutcome::Kept { reason, detail }) if TOLD.contains(reason) => Some(detail),
-        _ => None,
-    };
-    state.kept.retain(|name, _| stays(name).is_some());
-    let mut wake = None;
-    let mut events = Vec::new();
-    for (name, detail) in explanation
-        .nodes
-        .keys()
-        .filter_map(|n| Some((n, stays(n)?)))
-    {
-        let known = state.kept.get(name).filter(|t| *t.text == **detail);
-        let wait = match known {
-            Some(told) if elapsed(told.at, now) < told.wait => {
-                let at = after(told.at, told.wait);
-                wake = Some(wake.map_or(at, |w: Timestamp| w.min(at)));
-                continue;
-            }
-            Some(told) => {
-                events.push(Event::kept(name, detail));
-                told.wait.saturating_mul(2).min(settings.repeat_max)
-            }
-            None => settings.kept_after,
-        };
-        let at = after(now, wait);
-        wake = Some(wake.map_or(at, |w| w.min(at)));
-        let told = Told {
-            uid: String::new(),
-            text: Arc::from(detail.as_str()),
-            at: now,
-            wait,
-        };
-        state.kept.insert(name.clone(), told);
+    let mut stays = BTreeMap::new();
+    for (name, outcome) in &plan.explanation.nodes {
+        if let NodeOutcome::Kept { reason, detail } = outcome
+            && TOLD.contains(reason)
+        {
+            stays.insert(name.clone(), detail.clone());
+        }
     }
-    plan.events.extend(events);
-    plan.wake_at(wake);
+    plan.state.kept.retain(|name, _| stays.contains_key(name));
+    for (name, detail) in stays {
+        let known = plan.state.kept.get(&name);
+        // A new reason is only taken note of: the owner may be about to see to it.
+        let new = known.is_none_or(|t| *t.text != *detail);
+        match Told::again(known, settings, settings.kept_after, "", &detail, now) {
+            Ok(told) => {
+                plan.wake_at(Some(after(now, told.wait)));
+                if !new {
+                    plan.events.push(Event::kept(&name, &detail));
+                }
+                plan.state.kept.insert(name, told);
+            }
+            Err(until) => plan.wake_at(Some(until)),
+        }
+    }
 }
 
 /// Goes on with a node that carries the taint.

@@ -225,24 +225,29 @@ pub struct Told {
 }
 
 impl Told {
-    /// What to remember when `text` is told now, or until when it is not.
+    /// What to remember when `text` is told now, or until when it is not. `first`
+    /// is how long until what is new is told a second time; the wait doubles.
     pub(super) fn again(
         known: Option<&Self>,
         settings: &Settings,
+        first: Duration,
         uid: &str,
-        text: &Arc<str>,
+        text: &str,
         now: Timestamp,
     ) -> Result<Self, Timestamp> {
-        let wait = match known.filter(|t| t.text == *text && t.uid == uid) {
+        let (text, wait) = match known.filter(|t| *t.text == *text && t.uid == uid) {
             Some(told) if elapsed(told.at, now) < told.wait => {
                 return Err(after(told.at, told.wait));
             }
-            Some(told) => told.wait.saturating_mul(2).min(settings.repeat_max),
-            None => settings.repeat,
+            Some(told) => (
+                told.text.clone(),
+                told.wait.saturating_mul(2).min(settings.repeat_max),
+            ),
+            None => (Arc::from(text), first),
         };
         Ok(Self {
             uid: uid.to_owned(),
-            text: text.clone(),
+            text,
             at: now,
             wait,
         })

@@ -289,7 +289,7 @@ fn tell_refusal(
         return;
     }
     let known = plan.state.told.get(&pod.key);
-    match Told::again(known, settings, &pod.uid, why, now) {
+    match Told::again(known, settings, settings.repeat, &pod.uid, why, now) {
         Ok(told) => {
             plan.wake_at(Some(after(now, told.wait)));
             plan.events.push(Event::not_triggered(pod, why));
