@@ -282,8 +282,9 @@ pub struct State {
     pub reported: BTreeSet<String>,
     /// The last refusal told about each pod that waits.
     pub told: BTreeMap<PodKey, Told>,
-    /// Orders made for replicas whose pods are still to be told about them, by group.
-    pub owed: BTreeMap<String, Owed>,
+    /// Orders made for replicas whose pods are still to be told about them, by group,
+    /// the oldest first.
+    pub owed: BTreeMap<String, Vec<Owed>>,
     /// The last reason told about each little used node that stays.
     pub kept: BTreeMap<String, Told>,
     /// Machines and their nodes, by name.
@@ -299,8 +300,10 @@ impl State {
         self.unready.retain(|node, _| names.contains(node.as_str()));
         self.leaving.retain(|node, _| names.contains(node.as_str()));
         self.reported.retain(|node| names.contains(node.as_str()));
-        self.owed
-            .retain(|_, o| o.pods > 0 && elapsed(o.at, now) < settings.provision);
+        self.owed.retain(|_, orders| {
+            orders.retain(|o| o.pods > 0 && elapsed(o.at, now) < settings.provision);
+            !orders.is_empty()
+        });
         self.kept.retain(|node, _| names.contains(node.as_str()));
         if !self.told.is_empty() {
             let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();
