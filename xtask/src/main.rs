@@ -5,6 +5,7 @@ mod codegen;
 mod golden;
 mod promqltest;
 mod purity;
+mod reader;
 mod tidy;
 
 use std::path::PathBuf;
