@@ -6,6 +6,7 @@ mod golden;
 mod promql_diff;
 mod promqltest;
 mod purity;
+mod reader;
 mod testbed;
 mod tidy;
 
