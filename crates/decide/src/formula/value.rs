@@ -141,7 +141,7 @@ impl Budget {
         if !free || size > MAX_COUNTED {
             self.count(size)?;
         }
-        self.array((from..).take(size).map(Value::Int).collect())
+        self.array((from..=to).map(Value::Int).collect())
     }
 }
 
