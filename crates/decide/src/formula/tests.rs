@@ -22,6 +22,11 @@ fn usual_formulas() {
         ("c ?? a", Some(2.0)),
         ("c ?? nil", None),
         ("count([a, b], {# > 2}) > 0 ? 10 : 1", Some(10.0)),
+        (
+            "last(9223372036854775806..9223372036854775807) - 9223372036854775807",
+            Some(0.0),
+        ),
+        ("len(3..1)", Some(0.0)),
         ("let x = a; if x > 1 { x } else { 0 }", Some(2.0)),
     ] {
         assert_eq!(run(text), Ok(wanted), "{text}");
@@ -93,6 +98,42 @@ fn nothing_grows_without_end() {
         format!("(1 < {inner} < 1 ? 1 : 0)")
     });
     assert!(run(&doubled).is_err());
+}
+
+#[test]
+fn the_deepest_tree_fits_on_the_stack() {
+    let links = format!("now(){}.Unix() > 0 ? 1 : 0", ".UTC()".repeat(200));
+    assert_eq!(run(&links), Ok(Some(1.0)));
+    // Each shape as deep as it may be, and what is deeper is refused.
+    let shapes: [(&str, &str, &str); 12] = [
+        ("(", "1", ")"),
+        ("-", "1", ""),
+        ("not ", "true", ""),
+        ("[", "1", "][0]"),
+        ("{\"k\": ", "1", "}.k"),
+        ("{\"k\": ", "1", "}?.k"),
+        ("first(map([1], ", "1", "))"),
+        ("sum([1], {let x", "1", "})"),
+        ("true ? ", "1", " : 0"),
+        ("if true { ", "1", " } else { 0 }"),
+        ("if false { 0 } else ", "{ 1 }", ""),
+        ("1 + ", "1", ""),
+    ];
+    for (open, inner, close) in shapes {
+        let mut deepest = 0;
+        for depth in 1..400 {
+            let opens = (0..depth).map(|n| match open {
+                "sum([1], {let x" => format!("{open}{n} = 1; "),
+                open => open.to_owned(),
+            });
+            let text = opens.collect::<String>() + inner + &close.repeat(depth);
+            match run(&text) {
+                Err(FormulaError::Invalid(error)) if error.contains("nested too deeply") => break,
+                _ => deepest = depth,
+            }
+        }
+        assert!((50..399).contains(&deepest), "{open}: {deepest}");
+    }
 }
 
 #[test]
