@@ -2,9 +2,10 @@
 //! object is written, not when the load comes.
 
 use super::builtins;
-use super::regex::pattern;
+use super::regex;
 use super::tree::{Node, What};
 use super::types::{Type, number_of};
+use super::value::Budget;
 use super::{Fault, methods};
 
 /// Checks a tree in an environment of floats with these names.
@@ -13,6 +14,7 @@ pub(super) fn check(root: &Node, names: &[String]) -> Result<Type, Fault> {
         names,
         variables: Vec::new(),
         collections: Vec::new(),
+        budget: Budget::default(),
         first: None,
     };
     let found = checker.visit(root);
@@ -31,6 +33,8 @@ struct Checker<'a> {
     /// Collections that predicates around the present place look at, and
     /// whether `#acc` and `#index` are there.
     collections: Vec<(Type, bool)>,
+    /// For what is compiled here.
+    budget: Budget,
     /// The first mistake, which is the one that is told.
     first: Option<Fault>,
 }
@@ -230,7 +234,7 @@ impl Checker<'_> {
             },
             "matches" => {
                 if let What::Text(text) = &right.what
-                    && let Err(error) = pattern(text)
+                    && let Err(error) = regex::compiled(text, &mut self.budget)
                 {
                     return self.fail(at, error);
                 }

@@ -190,10 +190,7 @@ impl Run<'_> {
             return Ok(Value::Bool(false));
         }
         let (text, pattern) = (text.text()?, pattern.text()?);
-        // A pattern may grow to a multiple of its text.
-        self.budget
-            .spend(text.len() + 1_000 * (1 + pattern.len()))?;
-        Ok(Value::Bool(regex::pattern(pattern)?.is_match(text)))
+        regex::found(pattern, text, &mut self.budget).map(Value::Bool)
     }
 
     fn member(&mut self, node: &Node, of: &Node, key: &Node, optional: bool) -> Made {

@@ -54,6 +54,8 @@ fn nothing_grows_without_end() {
         "let x = [repeat(\"a\", 1000000)]; len(map(1..500000, fromPairs([[x[0], 1]])))",
         "let x = repeat(\"a\", 1000000); len(map(1..500000, groupBy([x], #)))",
         "let x = 1..400000; len(map(1..400000, get(1, x)))",
+        "let x = repeat(\"ab\", 60000); x matches \"(a|b)*a(a|b){1500}c\" ? 1 : 0",
+        "count(1..1000, \"a\" matches string(#)) > 0 ? 1 : 0",
         "\"aaaa\" matches \"((a{1,100}){1,100}){1,100}\" ? 1 : 0",
     ] {
         assert!(run(text).is_err(), "{text}: {:?}", run(text));
@@ -90,6 +92,10 @@ fn nothing_grows_without_end() {
     // The first of many is found without a look at the others.
     let first = "let z = 1..500000; count(1..300000, find(z, true) == 1)";
     assert_eq!(run(first), Ok(Some(300_000.0)));
+    let patterns: Vec<_> = (0..1000)
+        .map(|n| format!("(\"a\" matches \"{n}\")"))
+        .collect();
+    assert!(run(&format!("[{}] == [] ? 1 : 0", patterns.join(","))).is_err());
     let deep = "(".repeat(5_000) + "1" + &")".repeat(5_000);
     assert!(run(&deep).is_err());
     let long = vec!["1"; 5_000].join(" + ");
