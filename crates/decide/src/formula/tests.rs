@@ -27,9 +27,22 @@ fn usual_formulas() {
             Some(0.0),
         ),
         ("len(3..1)", Some(0.0)),
+        (r#"len("\x41\u00e9\101")"#, Some(3.0)),
         ("let x = a; if x > 1 { x } else { 0 }", Some(2.0)),
     ] {
         assert_eq!(run(text), Ok(wanted), "{text}");
+    }
+}
+
+#[test]
+fn escapes_are_digits_alone() {
+    for text in [
+        r#"len("\x+1")"#,
+        r#"len("\u-001")"#,
+        r#"len("\7")"#,
+        r#"len("\ud800")"#,
+    ] {
+        assert!(run(text).is_err(), "{text}");
     }
 }
 
@@ -104,6 +117,12 @@ fn nothing_grows_without_end() {
         format!("(1 < {inner} < 1 ? 1 : 0)")
     });
     assert!(run(&doubled).is_err());
+    let long = "x".repeat(100_000);
+    let doubled = (0..9).fold(format!("\"{long}\""), |inner, _| {
+        format!("(\"\" < {inner} < \"\" ? \"\" : \"\")")
+    });
+    assert!(run(&format!("len({doubled})")).is_err());
+    assert!(run(&"1 ".repeat(1_000_000)).is_err());
 }
 
 #[test]
