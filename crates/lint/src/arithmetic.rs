@@ -1,9 +1,10 @@
 //! What the HPA makes of a number, by asking the HPA algorithm itself.
 
-use api::quantity::{Format, Quantity};
+use api::quantity::Quantity;
 use decide::hpa::{
     HpaInput, HpaMemory, HpaSpec, MetricObservation, PodObservation, ScaleObservation, reconcile,
 };
+use decide::scale::hpa_spec::target_text;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,8 +24,10 @@ pub struct Target {
     pub value: f64,
 }
 
+/// A reading as KEDA serves it to the HPA.
 fn quantity(value: f64) -> Quantity {
-    Quantity::parse(&format!("{value:.3}")).unwrap_or_else(|_| Quantity::new(0, Format::DecimalSI))
+    let active = value > 0.0;
+    triggers::Reading { value, active }.quantity()
 }
 
 /// The replicas that the HPA wants after one evaluation at `current` replicas,
@@ -45,7 +48,7 @@ fn next(current: i32, value: f64, target: Target, behavior: &Value) -> i32 {
         "minReplicas": 1, "maxReplicas": MOST,
         "metrics": [{"type": "External", "external": {
             "metric": {"name": "m"},
-            "target": {"type": kind, field: quantity(target.value).to_string()},
+            "target": {"type": kind, field: target_text(target.value)},
         }}],
     });
     // Only the tolerance matters here: limits delay, they do not stop.

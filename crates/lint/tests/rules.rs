@@ -705,3 +705,27 @@ fn lists_json_and_bad_yaml() {
     let error = lint::lint(&[source], &Assumptions::default()).unwrap_err();
     assert_eq!((error.file.as_str(), error.line), ("bad.yaml", 3));
 }
+
+#[test]
+fn triggers_are_read_as_the_operator_reads_them() {
+    // A trigger that only feeds a formula needs no target of its own.
+    let pods = |value: &str| {
+        scaled(
+            SUM,
+            "70",
+            "advanced: {scalingModifiers: {formula: a + b, target: \"70\"}}",
+            "~name: a",
+        ) + &format!(
+            "  - type: kubernetes-workload\n    name: b\n    metadata: {{podSelector: app=m{value}}}\n"
+        )
+    };
+    plain(&pods(""), "!spec-value");
+    let alone = pods("").replace("advanced:", "x-advanced:");
+    plain(&alone, "error spec-value");
+    // The HPA gets three decimals: this target is one thousandth, not none.
+    query("sum(x_y)", "0.0009", "!spec-value");
+    query("sum(x_y)", "0.0004", "error spec-value");
+    // Blank parameters are absent ones, for every rule.
+    let blank = scaled(SUM, "70", "", "ignoreNullValues: \" \"");
+    plain(&blank, "warning missing-is-zero");
+}

@@ -102,7 +102,7 @@ fn activation(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         return;
     }
     for (key, value) in &trigger.trigger.metadata {
-        let zero = value.trim().parse::<f64>().is_ok_and(|v| v == 0.0);
+        let zero = trigger.input.number(key) == Some(0.0);
         if key.starts_with("activation") && !zero {
             let pointer = trigger.meta(key);
             without_effect(cx, scaled, &pointer, key, value);

@@ -210,10 +210,7 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[&Trigger<'_>]) {
 /// Whether the query can say nothing above the activation value at 0 replicas:
 /// `Some(true)` for sure, `Some(false)` unless other workloads show up in it.
 fn sleeps(trigger: &Trigger<'_>, query: &Query) -> Option<bool> {
-    let activation = trigger.trigger.metadata.get("activationThreshold");
-    let activation: f64 = activation
-        .and_then(|t| t.trim().parse().ok())
-        .unwrap_or(0.0);
+    let activation = trigger.input.number("activationThreshold").unwrap_or(0.0);
     if query
         .without_series()
         .is_some_and(|value| value > activation)

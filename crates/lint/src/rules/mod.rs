@@ -19,6 +19,7 @@ use api::yaml::Span;
 use cluster::schema::Structural;
 use promql::parser::SyntaxError;
 use serde_json::Value;
+use triggers::{Input, MetricType};
 
 use crate::arithmetic::Target;
 use crate::finding::{Finding, Severity};
@@ -64,25 +65,30 @@ pub(crate) struct Trigger<'a> {
     pub scaled: &'a Scaled<'a>,
     /// Its pointer.
     pub pointer: String,
-    /// As KEDA reads it.
+    /// Its entry in the list.
     pub trigger: &'a ScaleTrigger,
+    /// The same as KEDA reads parameters from it.
+    pub input: Input,
     /// Its PromQL, where it has one.
     pub query: Option<Result<Query, SyntaxError>>,
 }
 
 impl<'a> Trigger<'a> {
     fn of(scaled: &'a Scaled<'a>) -> Vec<Self> {
-        scaled
-            .triggers()
-            .map(|(pointer, trigger)| Self {
-                scaled,
-                pointer,
-                trigger,
-                query: (trigger.trigger_type == "prometheus")
-                    .then(|| trigger.metadata.get("query"))
-                    .flatten()
-                    .filter(|text| !text.trim().is_empty())
-                    .map(|text| Query::parse(text)),
+        let triggers = scaled.triggers().enumerate();
+        triggers
+            .map(|(n, (pointer, trigger))| {
+                let input = input_of(scaled, n);
+                let query = (trigger.trigger_type == "prometheus")
+                    .then(|| input.text("query").map(Query::parse))
+                    .flatten();
+                Self {
+                    scaled,
+                    pointer,
+                    trigger,
+                    input,
+                    query,
+                }
             })
             .collect()
     }
@@ -103,27 +109,29 @@ impl<'a> Trigger<'a> {
         if self.scaled.is_job || self.scaled.spec.spec.modifiers().is_some() {
             return None;
         }
-        let average = match self.trigger.metric_type.as_str() {
-            "" | "AverageValue" => true,
-            "Value" => false,
+        let average = match MetricType::parse(self.input.metric_type.as_deref()) {
+            Ok(MetricType::AverageValue) => true,
+            Ok(MetricType::Value) => false,
             _ => return None,
         };
-        let value: f64 = self
-            .trigger
-            .metadata
-            .get("threshold")?
-            .trim()
-            .parse()
-            .ok()?;
+        let value = self.input.number("threshold")?;
         (value > 0.0 && value.is_finite()).then_some(Target { average, value })
     }
 
     /// Whether an empty answer counts as 0.
     pub fn empty_is_zero(&self) -> bool {
-        let text = self.trigger.metadata.get("ignoreNullValues");
-        let no = ["0", "f", "F", "false", "False", "FALSE"];
-        text.is_none_or(|text| !no.contains(&text.trim()))
+        self.input.flag("ignoreNullValues", true)
     }
+}
+
+/// What a trigger says of itself. An object whose namespace is left to kubectl
+/// is read as one in `default`, which is where it goes unless told otherwise.
+fn input_of(scaled: &Scaled<'_>, n: usize) -> Input {
+    let mut input = Input::of(&scaled.spec, n);
+    if input.namespace.is_empty() {
+        "default".clone_into(&mut input.namespace);
+    }
+    input
 }
 
 /// What the rules share.
