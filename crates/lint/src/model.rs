@@ -310,6 +310,19 @@ pub struct Scaled<'a> {
 }
 
 impl Scaled<'_> {
+    /// Whether it goes to no replica at all by itself.
+    pub fn to_zero(&self) -> bool {
+        let spec = &self.spec.spec;
+        spec.min() == 0 || spec.idle_replica_count == Some(0)
+    }
+
+    /// Whether KEDA's scale loop has nothing to decide: from one replica up the
+    /// HPA has the last word.
+    pub fn always_on(&self) -> bool {
+        let spec = &self.spec.spec;
+        !self.is_job && spec.min() >= 1 && spec.idle_replica_count.is_none()
+    }
+
     /// The triggers with their pointers.
     pub fn triggers(&self) -> impl Iterator<Item = (String, &ScaleTrigger)> {
         let triggers = self.spec.spec.triggers.iter().enumerate();

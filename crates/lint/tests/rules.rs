@@ -257,6 +257,18 @@ fn missing_data() {
     let idle = "idleReplicaCount: 0\nminReplicaCount: 2\nmaxReplicaCount: 10";
     plain(&scaled(SUM, "70", idle, SAFE), "warning jump-to-zero");
     plain(&scaled(SUM, "70", idle, SAFE), "error no-wake-signal");
+    // An idle count takes replicas away as a minimum of 0 does.
+    plain(&scaled(SUM, "70", idle, ""), "error missing-is-zero");
+    let one = idle.replace("Count: 0", "Count: 1");
+    let report = run(&scaled(SUM, "70", &one, ""), &Assumptions::default());
+    let finding = find(&report, "missing-is-zero");
+    assert!(
+        finding.message.contains("idleReplicaCount, 1 replica"),
+        "{}",
+        finding.message
+    );
+    let chain = find(&report, "slow-chain");
+    assert!(chain.message.contains("poll 30"), "{}", chain.message);
 }
 
 #[test]

@@ -23,12 +23,6 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     }
 }
 
-/// Whether it goes to no replica at all by itself.
-fn to_zero(scaled: &Scaled<'_>) -> bool {
-    let spec = &scaled.spec.spec;
-    spec.min() == 0 || spec.idle_replica_count == Some(0)
-}
-
 fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     let scaled = trigger.scaled;
     let kind = trigger.trigger.trigger_type.as_str();
@@ -45,16 +39,23 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     }
     let spec = &scaled.spec.spec;
     let known = query.is_none_or(|q| q.uses().iter().any(|u| u.metric.surely_many()));
-    let severity = match spec.min() == 0 && known {
+    let severity = match scaled.to_zero() && known {
         true => Severity::Error,
         false => Severity::Warning,
     };
-    let down = match spec.min() {
-        0 => format!(
-            "after cooldownPeriod ({} s) all replicas are stopped at once",
-            spec.cooldown_seconds()
+    let cooldown = spec.cooldown_seconds();
+    let down = match (scaled.to_zero(), spec.idle_replica_count) {
+        (true, _) => {
+            format!("after cooldownPeriod ({cooldown} s) all replicas are stopped at once")
+        }
+        (false, Some(idle)) => format!(
+            "after cooldownPeriod ({cooldown} s) KEDA sets idleReplicaCount, {}",
+            plural(idle.into(), "replica")
         ),
-        min => format!("the HPA scales down to {}", plural(min.into(), "replica")),
+        (false, None) => format!(
+            "the HPA scales down to {}",
+            plural(spec.min().into(), "replica")
+        ),
     };
     let fallback = match &spec.fallback {
         Some(fallback) => format!(
@@ -151,7 +152,7 @@ fn too_small(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
 }
 
 fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[&Trigger<'_>]) {
-    if !to_zero(scaled) || own.is_empty() || scaled.spec.spec.modifiers().is_some() {
+    if !scaled.to_zero() || own.is_empty() || scaled.spec.spec.modifiers().is_some() {
         return;
     }
     let mut names: Vec<String> = Vec::new();
@@ -257,7 +258,7 @@ fn jump(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
         .any(|key| scaled.spec.metadata.annotations.contains_key(*key));
     // cpu and memory alone are always active (and refused with 0).
     let never = spec.triggers.iter().all(resource::is_resource);
-    if !to_zero(scaled) || spec.max() <= 1 || paused || never {
+    if !scaled.to_zero() || spec.max() <= 1 || paused || never {
         return;
     }
     let object = &scaled.object;

@@ -205,7 +205,7 @@ fn chain(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         stages.push(("half of the query's range".to_owned(), range / 2.0));
     }
     let cached = spec.triggers.iter().any(|t| t.use_cached_metrics);
-    if spec.min() == 0 || cached {
+    if !scaled.always_on() || cached {
         stages.push(("poll".to_owned(), spec.polling_seconds() as f64));
     }
     stages.push(("HPA period".to_owned(), 15.0));
