@@ -221,6 +221,44 @@ fn labels() {
         "{monitor}    metricRelabelings:\n    - targetLabel: deployment\n      sourceLabels: [exported_pod]\n"
     );
     plain(&(util("deployment=\"m\"") + &adds), "!label-not-exported");
+    // A copy of the workload's label to its own name, and its removal.
+    let rule = |lines: &str| format!("{monitor}    metricRelabelings:\n    - {{{lines}}}\n");
+    let maps = rule("action: labelmap, regex: exported_(.+)");
+    plain(&(util("pod=~\"m-.*\"") + &maps), "!label-not-exported");
+    plain(
+        &(util("deployment=\"m\"") + &maps),
+        "error label-not-exported",
+    );
+    let drops = rule("action: labeldrop, regex: exported_.*");
+    plain(
+        &(util("exported_pod=~\"m-.*\"") + &drops),
+        "error label-not-exported",
+    );
+    let meta = rule("action: labelmap, regex: __meta_kubernetes_pod_label_(.+)");
+    plain(&(util("team=\"m\"") + &meta), "!label-not-exported");
+    plain(&(util("pod=~\"m-.*\"") + &meta), "error label-not-exported");
+    // Pod labels on the exporter's page: those that the pods have, and no other.
+    let copies = deployment(
+        "dcgm-exporter",
+        1,
+        "",
+        "args: [--kubernetes-enable-pod-labels]",
+    )
+    .replace("name: m\nspec", "name: dcgm-exporter\nspec");
+    let pods = deployment("x", 1, "", "");
+    plain(&(util("app=\"m\"") + &copies), "!label-not-exported");
+    plain(
+        &(util("app=\"m\"") + &copies + &pods),
+        "!label-not-exported",
+    );
+    plain(
+        &(util("deployment=\"m\"") + &copies + &pods),
+        "error label-not-exported",
+    );
+    plain(
+        &(util("pod=~\"m-.*\"") + &copies + &pods),
+        "error label-not-exported",
+    );
     let text = util("deployment=\"m\"")
         .replace("query: '", "query: >-\n        ")
         .replace(")'\n", ")\n");

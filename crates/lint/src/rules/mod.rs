@@ -6,6 +6,7 @@ mod labels;
 mod missing;
 mod pools;
 mod queries;
+mod scrape;
 mod signals;
 mod spec;
 mod table;
@@ -244,17 +245,30 @@ impl<'a> Context<'a> {
         endpoints.peek().is_some() && endpoints.all(|honors| honors)
     }
 
-    /// The sentence for an assumed exporter and scrape.
-    pub fn assumed_scrape(&self) -> String {
-        let given = |given: bool| if given { "as given" } else { "assumed" };
-        format!(
-            "exporter {} ({}; --exporter dcgm|dcgm-4.9|rheostat), honorLabels {} ({}; \
-             --honor-labels true|false)",
-            self.exporter().name(),
-            given(self.assume.exporter.is_some()),
-            self.honor_labels(),
-            given(self.assume.honor_labels.is_some()),
-        )
+    /// The exporter and, where it matters, the scrape, as far as nobody has
+    /// said which they are.
+    pub fn assumed_scrape(&self, honor_labels: bool) -> Vec<String> {
+        let mut assumed = Vec::new();
+        if self.assume.exporter.is_none() {
+            assumed.push(format!(
+                "the exporter is {} (--exporter dcgm|dcgm-4.9|rheostat)",
+                self.exporter().name()
+            ));
+        }
+        let monitor = self.model.gpu_monitors().next();
+        match (self.assume.honor_labels, monitor) {
+            (None, Some(monitor)) if honor_labels => assumed.push(format!(
+                "the scrape is that of {}, with honorLabels {} (--honor-labels true|false)",
+                monitor.title(),
+                self.honor_labels()
+            )),
+            (None, None) if honor_labels => assumed.push(format!(
+                "the scrape has honorLabels {} (--honor-labels true|false)",
+                self.honor_labels()
+            )),
+            _ => {}
+        }
+        assumed
     }
 
     /// The workload of a scaler.
