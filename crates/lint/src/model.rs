@@ -279,8 +279,9 @@ impl<'a> Workload<'a> {
             .collect()
     }
 
-    /// The value of a command-line option: `--name=value` or `--name value`.
-    pub fn option(&self, names: &[&str]) -> Option<&'a str> {
+    /// A command-line option as it is written and its value: `--name=value` or
+    /// `--name value`.
+    pub fn option(&self, names: &[&str]) -> Option<(&'a str, &'a str)> {
         let words = self.words();
         words.iter().enumerate().find_map(|(n, word)| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -288,8 +289,8 @@ impl<'a> Workload<'a> {
                 return None;
             }
             match value.is_empty() {
-                true => words.get(n + 1).copied(),
-                false => Some(value),
+                true => words.get(n + 1).map(|value| (name, *value)),
+                false => Some((name, value)),
             }
         })
     }

@@ -538,6 +538,25 @@ fn targets_out_of_reach() {
     let llama = scaled("sum(llamacpp:requests_processing)", "2", "", "")
         + &deployment("llama.cpp", 1, "", "");
     plain(&llama, "error unreachable-target");
+    // Messages repeat what is written: this flag, this tolerance.
+    let message = |text: &str| {
+        let report = run(text, &Assumptions::default());
+        find(&report, "unreachable-target").message.clone()
+    };
+    let short = scaled("sum(llamacpp:requests_processing)", "2", "", "")
+        + &deployment("llama.cpp", 1, "", "args: [-np, \"2\"]");
+    let said = message(&short);
+    assert!(said.contains("(-np 2)"), "{said}");
+    let wide = "minReplicaCount: 1\nadvanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {tolerance: 500m}}}}";
+    let said = message(
+        &(scaled(
+            "avg(DCGM_FI_DEV_GPU_UTIL)",
+            "70",
+            wide,
+            "~metricType: Value",
+        ) + &deployment("x", 1, "", "")),
+    );
+    assert!(said.contains("tolerance of 50 %"), "{said}");
 }
 
 #[test]
@@ -556,6 +575,13 @@ fn signals() {
         "!memory-as-load",
     );
     query(SUM, "70", "note saturating-signal");
+    let slow = "minReplicaCount: 2\nmaxReplicaCount: 4\nadvanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}}}}";
+    let report = run(&scaled(SUM, "20", slow, ""), &Assumptions::default());
+    let said = &find(&report, "saturating-signal").message;
+    assert!(
+        said.contains("5 evaluations (15 s each) under behavior.scaleUp from 2 to 4"),
+        "{said}"
+    );
     query("sum(DCGM_FI_PROF_SM_ACTIVE)", "0.7", "!saturating-signal");
     let mig = |q: &str| {
         (scaled(q, "70", "", "") + &deployment("x", 1, "", ""))

@@ -543,7 +543,11 @@ fn beyond(
 
 /// What says that several pods make one replica.
 fn several_pods(workload: &Workload<'_>) -> Option<String> {
-    let number = |names: &[&str]| workload.option(names).and_then(|t| t.parse::<i64>().ok());
+    let number = |names: &[&str]| {
+        workload
+            .option(names)
+            .and_then(|(_, t)| t.parse::<i64>().ok())
+    };
     let nodes = number(&["--nnodes", "--num-nodes", "--num_nodes"]).unwrap_or(1);
     if nodes > 1 {
         return Some(format!("its command starts {nodes} nodes for one model"));
