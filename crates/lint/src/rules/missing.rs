@@ -2,7 +2,7 @@
 
 use decide::scale::{fallback, resource};
 
-use super::{Context, Trigger, plural};
+use super::{Context, Trigger, own, plural};
 use crate::finding::Severity;
 use crate::model::Scaled;
 use crate::query::Query;
@@ -13,12 +13,8 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     }
     let model = cx.model;
     for scaled in model.scaled.iter().filter(|scaled| !scaled.is_job) {
-        let own: Vec<&Trigger<'_>> = triggers
-            .iter()
-            .filter(|t| std::ptr::eq(t.scaled, scaled))
-            .collect();
         too_small(cx, scaled);
-        wake(cx, scaled, &own);
+        wake(cx, scaled, own(triggers, scaled));
         jump(cx, scaled);
     }
 }
@@ -151,7 +147,7 @@ fn too_small(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
     );
 }
 
-fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[&Trigger<'_>]) {
+fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
     if !scaled.to_zero() || own.is_empty() || scaled.spec.spec.modifiers().is_some() {
         return;
     }

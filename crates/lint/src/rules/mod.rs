@@ -14,6 +14,7 @@ mod timing;
 mod writers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::keda::ScaleTrigger;
 use api::yaml::Span;
@@ -36,7 +37,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
         sources,
         model,
         assume,
-        schemas: BTreeMap::new(),
+        schemas: schemas(),
         pools: pools::ask_all(model, &assume.pools),
         out: Vec::new(),
     };
@@ -48,7 +49,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
     bounds::check(&mut cx, &triggers);
     missing::check(&mut cx, &triggers);
     signals::check(&mut cx, &triggers);
-    pools::check(&mut cx);
+    pools::check(&mut cx, &triggers);
     timing::check(&mut cx, &triggers);
     writers::check(&mut cx);
     let mut found = cx.out;
@@ -125,6 +126,15 @@ impl<'a> Trigger<'a> {
     }
 }
 
+/// The triggers of one object; the list is in the order of the objects.
+pub(crate) fn own<'t, 'a>(triggers: &'t [Trigger<'a>], scaled: &Scaled<'_>) -> &'t [Trigger<'a>] {
+    let before = |t: &Trigger<'_>| t.scaled.index < scaled.index;
+    let start = triggers.partition_point(before);
+    let rest = &triggers[start..];
+    let count = rest.partition_point(|t| t.scaled.index == scaled.index);
+    &rest[..count]
+}
+
 /// What a trigger says of itself. An object whose namespace is left to kubectl
 /// is read as one in `default`, which is where it goes unless told otherwise.
 fn input_of(scaled: &Scaled<'_>, n: usize) -> Input {
@@ -140,8 +150,8 @@ pub(crate) struct Context<'a> {
     sources: &'a [Source],
     pub model: &'a Model<'a>,
     pub assume: &'a Assumptions,
-    /// Of KEDA's kinds, once they were asked for.
-    schemas: BTreeMap<String, Structural>,
+    /// Of KEDA's kinds.
+    schemas: BTreeMap<String, Arc<Structural>>,
     /// What each pool says to each workload, by the workload's index.
     pools: Vec<Vec<pools::Answer<'a>>>,
     out: Vec<Finding>,
@@ -207,15 +217,7 @@ impl<'a> Context<'a> {
     }
 
     /// The schema of one of KEDA's kinds.
-    pub fn schema(&mut self, kind: &str) -> Option<Structural> {
-        if self.schemas.is_empty() {
-            for crd in api::keda::crds() {
-                let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
-                let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-                self.schemas
-                    .insert(kind.to_owned(), Structural::compile(schema));
-            }
-        }
+    pub fn schema(&self, kind: &str) -> Option<Arc<Structural>> {
         self.schemas.get(kind).cloned()
     }
 
@@ -238,7 +240,8 @@ impl<'a> Context<'a> {
         }
         let mut endpoints = self
             .model
-            .gpu_monitors()
+            .gpu_monitors
+            .iter()
             .flat_map(crate::model::endpoints)
             .map(|(_, endpoint)| endpoint["honorLabels"] == true)
             .peekable();
@@ -255,7 +258,7 @@ impl<'a> Context<'a> {
                 self.exporter().name()
             ));
         }
-        let monitor = self.model.gpu_monitors().next();
+        let monitor = self.model.gpu_monitors.first();
         match (self.assume.honor_labels, monitor) {
             (None, Some(monitor)) if honor_labels => assumed.push(format!(
                 "the scrape is that of {}, with honorLabels {} (--honor-labels true|false)",
@@ -275,6 +278,17 @@ impl<'a> Context<'a> {
     pub fn workload(&self, scaled: &Scaled<'_>) -> Option<&'a Workload<'a>> {
         self.model.workload(scaled.workload)
     }
+}
+
+/// The schemas of KEDA's kinds.
+fn schemas() -> BTreeMap<String, Arc<Structural>> {
+    let crds = api::keda::crds();
+    let of = |crd: &Value| {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        (kind.to_owned(), Arc::new(Structural::compile(schema)))
+    };
+    crds.iter().map(of).collect()
 }
 
 /// The `behavior` of a scaler: of a ScaledObject's HPA, or of an HPA.

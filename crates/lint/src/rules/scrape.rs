@@ -123,7 +123,7 @@ impl Scrapes {
     pub fn of(cx: &Context<'_>) -> Self {
         let given = cx.assume.honor_labels;
         let mut all: Vec<Labels> = Vec::new();
-        for monitor in cx.model.gpu_monitors() {
+        for monitor in &cx.model.gpu_monitors {
             for (_, endpoint) in endpoints(monitor) {
                 let honors = given.unwrap_or(endpoint["honorLabels"] == true);
                 let mut labels = Labels::on_the_page(cx.exporter(), honors);

@@ -1,6 +1,6 @@
 //! Rules over the choice of a signal.
 
-use super::{Context, Trigger, behavior};
+use super::{Context, Trigger, behavior, own};
 use crate::arithmetic::{Hpa, show};
 use crate::finding::Severity;
 use crate::metrics::{Bound, Kind, Origin};
@@ -108,9 +108,7 @@ fn reserving(workload: &Workload<'_>) -> Option<&'static str> {
 fn memory(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>, all: &[Trigger<'_>]) {
     let by_workload = cx.workload(trigger.scaled).and_then(reserving);
     let by_series = || {
-        let beside = all
-            .iter()
-            .filter(|t| std::ptr::eq(t.scaled, trigger.scaled));
+        let beside = own(all, trigger.scaled).iter();
         let names = beside.filter_map(Trigger::read).flat_map(|q| {
             let names = q.uses().into_iter().map(|u| u.name.to_owned());
             names.collect::<Vec<_>>()

@@ -27,10 +27,7 @@ pub(super) fn check(cx: &mut Context<'_>) {
         };
         stored.push(fine);
     }
-    let is_stored = |object: &Object<'_>| {
-        let at = model.objects.iter().position(|o| o.is(object));
-        at.is_none_or(|at| stored[at])
-    };
+    let is_stored = |object: &Object<'_>| stored[object.index];
     for scaled in &model.scaled {
         if is_stored(&scaled.object) && webhook(cx, scaled) {
             of_triggers(cx, scaled);
