@@ -12,7 +12,7 @@
 use crate::load::Load;
 
 /// Most cells that a load is cut into.
-const CELLS: i64 = 20_160;
+const CELLS: i64 = 10_080;
 /// Most layers; above that, several replicas make one.
 const LAYERS: usize = 400;
 
@@ -91,7 +91,7 @@ impl Oracle {
             } else {
                 (low, less) = (price, course);
             }
-            if low > 0.0 && high / low < 1.0005 || high < 1e-6 {
+            if low > 0.0 && high / low < 1.002 || high < 1e-6 {
                 break;
             }
         }

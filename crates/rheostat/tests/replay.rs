@@ -88,12 +88,66 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
     for (mine, ideal) in numbers("gpu_hours").iter().zip(numbers("oracle_gpu_hours")) {
         assert!(ideal <= *mine);
     }
-    let page = fs::read_to_string(page).unwrap();
-    assert!(page.contains("<svg") && page.contains("prefers-color-scheme"));
-    assert!(
-        !page.contains("http://") && !page.contains("https://"),
-        "it asks nobody"
+    looked_at(Path::new(&page), folder.path());
+}
+
+/// Opens a report in a browser, as wide as a desk's and as a phone's: its charts
+/// are drawn, nothing sticks out to the side, and no script fails.
+fn looked_at(report: &Path, folder: &Path) {
+    let page = fs::read_to_string(report).unwrap();
+    assert!(page.contains("default-src 'none'"), "it asks nobody");
+    if Command::new("chromium").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no chromium");
+        println!("skipped: no chromium to open the report in");
+        return;
+    }
+    // A frame of another width whose document can be asked: it has the same origin.
+    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
+    let mut frames = String::new();
+    for width in [390, 1200] {
+        write!(
+            frames,
+            "<iframe width={width} height=2000 srcdoc=\"{quoted}\"></iframe>"
+        )
+        .unwrap();
+    }
+    let script = "<script>onload = () => { for (const frame of document.querySelectorAll('iframe')) {
+        const page = frame.contentDocument;
+        const drawn = [...page.querySelectorAll('.chart canvas')].filter((c) => c.width > 300).length;
+        const wide = page.documentElement.scrollWidth;
+        document.title += `${frame.width}: ${drawn} drawn, ${wide <= frame.width ? 'fits' : wide};`;
+    } }</script>";
+    let around = folder.join("around.html");
+    fs::write(&around, format!("<title></title>{frames}{script}")).unwrap();
+    let out = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("browser").display()
+        ))
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("file://{}", around.display()))
+        .output()
+        .unwrap();
+    let dom = text(&out.stdout);
+    let title = dom
+        .split("<title>")
+        .nth(1)
+        .and_then(|t| t.split("</title>").next());
+    // A chart each of two policies under both actuations.
+    assert_eq!(
+        title,
+        Some("390: 4 drawn, fits;1200: 4 drawn, fits;"),
+        "{dom:.500}"
     );
+    let said = text(&out.stderr);
+    let errors: Vec<&str> = said.lines().filter(|l| l.contains("CONSOLE")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 #[test]
@@ -346,5 +400,123 @@ fn a_server_that_refuses_or_is_not_there_ends_with_2() {
         let out = replay(&[&FILES[..], &["--prometheus", url], &span[..]].concat());
         assert_eq!(code(&out), 2);
         assert!(text(&out.stderr).contains(want), "{}", text(&out.stderr));
+    }
+}
+
+/// Seconds since the first moment and replicas, of lines that tell a change.
+type Steps = Vec<(i64, i64)>;
+
+fn seconds(line: &Value, key: &str) -> i64 {
+    let at: jiff::Timestamp = line[key].as_str().unwrap().parse().unwrap();
+    at.as_second()
+}
+
+/// `1 → 2` and `2` are 2.
+fn last_number(text: &str) -> i64 {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.rfind(|n| !n.is_empty()).unwrap().parse().unwrap()
+}
+
+/// The lab's day of one workload under a trace, and the replay of that trace.
+#[test]
+fn a_lab_run_is_replayed_within_one_hpa_period() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.csv");
+    let mut csv = String::from("t,gpus\n");
+    for minute in 0..90 {
+        let gpus = match minute {
+            0..25 => 3.5,
+            25..50 => 0.5,
+            _ => 2.0,
+        };
+        writeln!(csv, "{},{gpus}", minute * 60).unwrap();
+    }
+    fs::write(&trace, csv).unwrap();
+    let trace = trace.display().to_string();
+    let workload = fs::read_to_string(format!("{EXAMPLES}/workload.yaml")).unwrap();
+    let load = format!(
+        "  name: my-gpu-workload\n  annotations:\n    lab.rheostat.dev/load: 'trace:{trace}#gpus@3.5'\n\
+         spec:"
+    );
+    let workload = workload.replacen("  name: my-gpu-workload\nspec:", &load, 1);
+    let policy = fs::read_to_string(format!("{EXAMPLES}/sum-70.yaml")).unwrap();
+    let both = folder.path().join("both.yaml").display().to_string();
+    fs::write(&both, format!("{workload}---\n{policy}")).unwrap();
+    let pool =
+        "name=gpu,sku=Standard_NC40ads_H100_v5,min=0,max=20,count=0,taint=sku=gpu:NoSchedule";
+    let cpu = "name=nodepool1,sku=Standard_D4s_v5,count=2";
+    let lab = Command::new(env!("CARGO_BIN_EXE_rheostat"))
+        .args(["lab", "--speed", "max", "--for", "90m", "--format", "json"])
+        .args(["--apply", &both, "--pool", cpu, "--pool", pool])
+        .output()
+        .unwrap();
+    assert!(lab.status.success(), "{}", text(&lab.stderr));
+    let lines = |text: String| -> Vec<Value> {
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
+    };
+    let told = lines(text(&lab.stdout));
+    let start = seconds(&told[0], "time");
+    let mut theirs: Steps = told
+        .iter()
+        .filter(|l| l["topic"] == "replicas" && l["object"] == "deployment/my-gpu-workload")
+        .map(|l| {
+            (
+                seconds(l, "time") - start,
+                last_number(l["text"].as_str().unwrap()),
+            )
+        })
+        .collect();
+    theirs.dedup_by_key(|s| s.1);
+    let log = folder.path().join("log.jsonl").display().to_string();
+    let out = replay(&[
+        "-f",
+        &both,
+        "--demand",
+        &trace,
+        "--peak",
+        "3.5",
+        "--ready-lag",
+        "5s",
+        "--sample",
+        "1s",
+        "--scrape",
+        "5s",
+        // The lab's controllers take no time.
+        "--hpa-latency",
+        "0s",
+        "--pool",
+        cpu,
+        "--pool",
+        pool,
+        "--log",
+        &log,
+    ]);
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    let log = lines(fs::read_to_string(log).unwrap());
+    let start = seconds(&log[0], "time");
+    let ours: Steps = log
+        .iter()
+        .filter(|l| l["explanation"]["by"] == "hpa")
+        .filter(|l| l["explanation"]["current"] != l["explanation"]["desired"])
+        .map(|l| {
+            let desired = l["explanation"]["desired"].as_i64();
+            (seconds(l, "time") - start, desired.unwrap())
+        })
+        .collect();
+    let theirs = &theirs[1..];
+    assert!(theirs.len() >= 5, "{theirs:?}");
+    let counts = |s: &[(i64, i64)]| s.iter().map(|s| s.1).collect::<Vec<_>>();
+    assert_eq!(
+        counts(&ours),
+        counts(theirs),
+        "replay {ours:?}, lab {theirs:?}"
+    );
+    for (mine, lab) in ours.iter().zip(theirs) {
+        assert!(
+            (mine.0 - lab.0).abs() <= 15,
+            "replay {ours:?}, lab {theirs:?}"
+        );
     }
 }

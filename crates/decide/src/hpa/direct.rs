@@ -5,8 +5,8 @@
 //! as in the HPA. In between a sample can only add replicas, only as far as
 //! every sample of the last half of a period asks for them, and, without
 //! `behavior`, only up to max(2n, 4) of the fewest replicas of the last period.
-//! What was added counts as that period's recommendation, so that it is kept as
-//! long as the HPA would have kept it and is not taken back at the next sync.
+//! What they agree on counts as that period's recommendation, so that it is kept
+//! as long as the HPA would have kept it and is not taken back at the next sync.
 //! Letting each sample act alone was refused: on noisy load the highest of many
 //! samples is what would be kept.
 
@@ -63,10 +63,10 @@ pub fn direct(
             outcome.reason = capped.reason;
         }
     }
-    if occasion == Occasion::Sample && outcome.desired > seen.current {
+    if occasion == Occasion::Sample && agreed > seen.current {
         let list = memory.hpa.recommendations.get_or_insert_default();
         if let Some(last) = list.iter_mut().max_by_key(|r| r.at) {
-            last.replicas = last.replicas.max(outcome.desired);
+            last.replicas = last.replicas.max(agreed);
         }
     }
     numbers.record(&mut memory.hpa, seen, outcome, now)

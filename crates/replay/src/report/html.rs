@@ -1,42 +1,39 @@
 //! One self-contained page: no request leaves it, it follows the reader's
-//! light or dark setting, and its tables scroll sideways on a phone.
+//! light or dark setting, and on a phone a row of its table is a card.
 
-use super::chart::{Dot, Line, cost_against_service, escape, over_time};
+use serde_json::{Value, json};
+
+use super::scatter::{Dot, cost_against_service, escape};
+use super::series::{self, Line};
 use super::text::{HEADS, cells, grouped, percent, title};
 use super::{Report, span};
+use crate::sim::Point;
+use crate::study::Row;
 
-const STYLE: &str = "
-:root{--bg:#fff;--fg:#1a1d21;--dim:#5c6670;--grid:#e3e7eb;--card:#f6f8fa;--warn:#9a3412;
---c0:#1f6feb;--c1:#d1570f;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#5c6670}
-@media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--dim:#9aa5b1;--grid:#2a313a;
---card:#161b22;--warn:#fdba74;--c0:#58a6ff;--c1:#ffa657;--c2:#56d364;--c3:#bc8cff;--c4:#ff7bba;
---c5:#9aa5b1}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:1000px;background:var(--bg);color:var(--fg);
-font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}
-p{margin:.4rem 0}.dim{color:var(--dim)}.warn{color:var(--warn);font-weight:600}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--dim);font-weight:600}
-tr.good td:first-child::after{content:' \u{25cf}';color:var(--c2)}
-svg{width:100%;height:auto;background:var(--card);border-radius:8px}
-.grid{stroke:var(--grid);stroke-width:1}.tick{fill:var(--dim);font:12px system-ui,sans-serif}
-.name{fill:var(--fg);font:12px system-ui,sans-serif}
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.dot{stroke:var(--bg);stroke-width:1.5}
-.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}
-.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.f0{fill:var(--c0)}.f2{fill:var(--c2)}.f5{fill:var(--c5)}
-.key{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem;margin:.3rem 0}
-.key i{display:inline-block;width:1.2em;height:.25em;margin-right:.4em;vertical-align:middle}
-@media (max-width:600px){.tick,.name{font-size:24px}.line{stroke-width:3}.dot{r:9}}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem .8rem;margin:.4rem 0}
-dt{color:var(--dim)}dd{margin:0}
-";
+const STYLE: &str = include_str!("page/report.css");
+const SCRIPT: &str = include_str!("page/report.js");
+/// The chart library, MIT licence (`uPlot.LICENSE`), from npm's `uplot` 1.6.32.
+const UPLOT: &str = include_str!("page/uPlot.min.js");
+const UPLOT_STYLE: &str = include_str!("page/uPlot.min.css");
+/// Nothing is asked of the network, whatever a name in a manifest contains.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+/// A load that begins before this counts seconds of its own; 2001 is the first
+/// year whose seconds since the epoch have ten digits.
+const FIRST_DATE: f64 = 1e9;
+/// Colours of the policies; grey is the load's.
+const COLOURS: [&str; 5] = ["c0", "c1", "c2", "c3", "c4"];
 
 impl Report {
     /// The report as a page.
     pub fn to_html(&self) -> String {
+        let end = self.load.end as f64 / 1000.0;
+        let mut charts: Vec<Value> = Vec::new();
+        let mut show = |body: &mut String, chart: Value| {
+            let title = escape(chart["title"].as_str().unwrap_or_default());
+            let at = charts.len();
+            *body += &format!("<h3>{title}</h3><div class=\"chart\" id=\"chart{at}\"></div>");
+            charts.push(chart);
+        };
         let mut body = String::new();
         body += "<h1>What the policy would have done</h1>";
         for warning in &self.warnings {
@@ -45,7 +42,7 @@ impl Report {
         body += &format!(
             "<p class=\"dim\">{}: {}, {} GPU-hours of work, at most {} GPUs</p>",
             escape(&self.source),
-            span(self.load.end as f64 / 1000.0),
+            span(end),
             grouped(self.load.gpu_hours(), 1),
             grouped(self.load.highest(), 2)
         );
@@ -58,21 +55,25 @@ impl Report {
                 percent(f.same_fraction),
                 f.most
             );
-            let line = |name: &str, class: &str, pick: &dyn Fn(&(i64, u32, u32)) -> u32| Line {
+            let line = |name: &str, colour, pick: &dyn Fn(&(i64, u32, u32)) -> u32| Line {
                 name: name.to_owned(),
-                class: class.to_owned(),
+                colour,
                 points: f
                     .rows
                     .iter()
                     .map(|r| (r.0 as f64 / 1000.0, f64::from(pick(r))))
                     .collect(),
                 steps: true,
+                faint: false,
             };
             let lines = [
                 line("observed replicas", "c5", &|r| r.1),
                 line("replayed replicas", "c0", &|r| r.2),
             ];
-            body += &self.chart("Observed and replayed replicas", &lines);
+            show(
+                &mut body,
+                series::chart("Observed and replayed replicas", &lines, end, None),
+            );
         }
         if let Some(note) = self.saturation() {
             body += &format!("<p class=\"warn\">{}</p>", escape(&note));
@@ -80,18 +81,31 @@ impl Report {
         body += "<h2>Cost and service</h2>";
         body += &self.table();
         body += &self.dots();
-        body += "<h2>Replicas and demand</h2>";
-        body += &self.chart("GPUs over time", &self.lines());
+        body += "<h2>Replicas and demand</h2><p class=\"dim\">In GPUs. Where demand is above what \
+                 the ready replicas can do, what lies between is red. Drag to zoom, double-click \
+                 to see everything.</p><noscript><p>These charts need JavaScript.</p></noscript>";
+        for (at, row) in self.rows.iter().enumerate() {
+            if !row.outcome.timeline.is_empty() {
+                show(&mut body, self.course(at, row));
+            }
+        }
         body += "<h2>Model</h2><dl>";
         for (what, text) in self.model_lines() {
             body += &format!("<dt>{what}</dt><dd>{}</dd>", escape(&text));
         }
         body += "</dl><p class=\"dim\">Ideal: the fewest GPU-hours with as much unmet, had the \
                  load been known beforehand. Unmet: work that could not be served.</p>";
+        // In a script element only `</` could end the data early.
+        let origin = self.load.origin as f64 / 1000.0;
+        let data = json!({"charts": charts, "origin": (origin >= FIRST_DATE).then_some(origin)});
+        let data = data.to_string().replace("</", "<\\/");
         format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-             <title>rheostat replay</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
+             <title>rheostat replay</title>\n<style>{UPLOT_STYLE}\n{STYLE}</style>\n</head>\n\
+             <body>\n{body}\n<script type=\"application/json\" id=\"data\">{data}</script>\n\
+             <script>{UPLOT}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
         )
     }
 
@@ -101,20 +115,20 @@ impl Report {
         } else {
             HEADS.len()
         };
-        let mut out = String::from("<div class=\"scroll\"><table><thead><tr>");
+        let mut out = String::from("<table class=\"rows\"><thead><tr>");
         for head in &HEADS[..shown] {
             out += &format!("<th>{head}</th>");
         }
         out += "</tr></thead><tbody>";
         let mut line = |cells: Vec<String>, class: &str| {
             out += &format!("<tr class=\"{class}\">");
-            for cell in cells.iter().take(shown) {
-                out += &format!("<td>{}</td>", escape(cell));
+            for (head, cell) in HEADS.iter().zip(&cells).take(shown) {
+                out += &format!("<td data-head=\"{head}\">{}</td>", escape(cell));
             }
             out += "</tr>";
         };
-        for row in &self.rows {
-            let name = title(row, self).trim_end_matches(" *").to_owned();
+        for (at, row) in self.rows.iter().enumerate() {
+            let name = self.named(at);
             let class = if row.efficient == Some(true) {
                 "good"
             } else {
@@ -128,12 +142,31 @@ impl Report {
                 );
             }
         }
-        out += "</tbody></table></div>";
+        out += "</tbody></table>";
         if self.sweep.is_some() {
             out += "<p class=\"dim\">\u{25cf} efficient: no other value is better in both \
                     GPU-hours and unmet demand.</p>";
         }
         out
+    }
+
+    /// A short name for a chart: the swept value, or the letter that the table
+    /// shows as well.
+    fn mark(&self, at: usize) -> String {
+        match self.rows[at].swept {
+            Some(value) => format!("{value}"),
+            None => char::from(b'A' + u8::try_from(at % 26).unwrap_or(0)).to_string(),
+        }
+    }
+
+    /// A line's name with its letter.
+    fn named(&self, at: usize) -> String {
+        let row = &self.rows[at];
+        let name = title(row, self).trim_end_matches(" *").to_owned();
+        match row.swept.is_none() && self.rows.len() > 1 {
+            true => format!("{} {name}", self.mark(at)),
+            false => name,
+        }
     }
 
     fn dots(&self) -> String {
@@ -144,16 +177,16 @@ impl Report {
         let dots: Vec<Dot> = self
             .rows
             .iter()
-            .map(|row| Dot {
-                name: title(row, self).trim_end_matches(" *").to_owned(),
+            .enumerate()
+            .map(|(at, row)| Dot {
+                name: self.mark(at),
                 x: row.outcome.gpu_hours,
                 y: row.outcome.unmet_fraction * 100.0,
                 class: match row.efficient {
-                    Some(true) => "f2",
-                    Some(false) => "f5",
-                    None => "f0",
-                }
-                .to_owned(),
+                    Some(true) => "f2".to_owned(),
+                    Some(false) => "f5".to_owned(),
+                    None => format!("f{}", at.min(4)),
+                },
                 label: few || row.efficient == Some(true) && self.rows.len() <= 60,
             })
             .collect();
@@ -164,44 +197,40 @@ impl Report {
         )
     }
 
-    /// Demand, and the GPUs of the policies whose course was kept.
-    fn lines(&self) -> Vec<Line> {
+    /// One policy's course under the demand.
+    fn course(&self, at: usize, row: &Row) -> Value {
         let time = |t: i64| t as f64 / 1000.0;
         let load = &self.load;
-        let demand = load.times.iter().zip(&load.gpus);
-        let mut lines = vec![Line {
-            name: "demand, GPUs of work".to_owned(),
-            class: "c5".to_owned(),
-            points: demand.map(|(t, g)| (time(*t), *g)).collect(),
-            steps: !load.linear,
-        }];
-        let kept = self.rows.iter().filter(|r| !r.outcome.timeline.is_empty());
-        for (at, row) in kept.take(5).enumerate() {
-            lines.push(Line {
-                name: format!("GPUs of {}", title(row, self)),
-                class: format!("c{at}"),
-                points: row
-                    .outcome
-                    .timeline
-                    .iter()
-                    .map(|p| (time(p.t), f64::from(p.replicas * row.gpus)))
+        let colour = COLOURS[at % COLOURS.len()];
+        let gpus = |name: &str, faint, pick: &dyn Fn(&Point) -> f64| Line {
+            name: name.to_owned(),
+            colour,
+            points: (row.outcome.timeline.iter())
+                .map(|p| (time(p.t), pick(p)))
+                .collect(),
+            steps: true,
+            faint,
+        };
+        let size = f64::from(row.gpus);
+        let mut lines = vec![
+            Line {
+                name: "demand".to_owned(),
+                colour: "c5",
+                points: (load.times.iter().zip(&load.gpus))
+                    .map(|(t, g)| (time(*t), *g))
                     .collect(),
-                steps: true,
+                steps: !load.linear,
+                faint: false,
+            },
+            gpus("ready replicas", true, &|p| f64::from(p.ready) * size),
+            gpus("replicas", false, &|p| f64::from(p.replicas) * size),
+        ];
+        if !self.model.pools.is_empty() {
+            lines.push(Line {
+                colour: "c5",
+                ..gpus("nodes", true, &|p| p.node_gpus)
             });
         }
-        lines
-    }
-
-    fn chart(&self, name: &str, lines: &[Line]) -> String {
-        let mut out = String::from("<div class=\"key\">");
-        for line in lines {
-            out += &format!(
-                "<span><i style=\"background:var(--{})\"></i>{}</span>",
-                line.class,
-                escape(&line.name)
-            );
-        }
-        out += "</div>";
-        out + &over_time(name, lines, self.load.end as f64 / 1000.0, "")
+        series::chart(&self.named(at), &lines, time(load.end), Some((0, 1)))
     }
 }

@@ -1,7 +1,8 @@
 //! What is told about a replay: as text, as JSON, as a page.
 
-mod chart;
 mod html;
+mod scatter;
+mod series;
 mod text;
 
 use serde_json::{Value, json};
@@ -75,8 +76,10 @@ impl Report {
             (
                 "control",
                 format!(
-                    "KEDA polls as the ScaledObject says, HPA each {} (direct: each scrape)",
-                    time(model.hpa.sync_period)
+                    "KEDA polls as the ScaledObject says, HPA {} after a sync that takes {} (direct: \
+                     also each scrape)",
+                    time(model.hpa.sync_period),
+                    time(model.hpa_latency)
                 ),
             ),
             (

@@ -122,11 +122,6 @@ fn stamp(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
-/// The HPA controller waits a period after each sync, and a sync takes time:
-/// in the recorded runs of Kubernetes 1.37 they are 15.03 s apart. It matters:
-/// the recommendation of 300 s ago is just outside the stabilization window.
-const SYNC_TAKES: i64 = 30;
-
 /// Replays a policy.
 pub fn run(model: &Model, load: &Load, policy: &Policy, watch: &mut Watch<'_>) -> Outcome {
     let mut sim = Sim::new(model, load, policy, watch);
@@ -142,7 +137,7 @@ pub fn run(model: &Model, load: &Load, policy: &Policy, watch: &mut Watch<'_>) -
         _ => None,
     };
     let acts = policy.paused.is_none();
-    let sync_every = acts.then(|| millis(model.hpa.sync_period).max(1) + SYNC_TAKES);
+    let sync_every = acts.then(|| millis(model.hpa.sync_period).max(1) + millis(model.hpa_latency));
     let sample_every = (acts && direct).then_some(sample);
     let mut next_poll = poll_every.map_or(i64::MAX, |_| 0);
     let mut next_sync = sync_every.map_or(i64::MAX, |_| 0);

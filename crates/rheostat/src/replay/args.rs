@@ -94,6 +94,9 @@ pub struct Args {
     /// Period of the HorizontalPodAutoscaler controller
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = positive)]
     pub hpa_period: Duration,
+    /// How long a sync of that controller takes; the next one is a period later
+    #[arg(long, value_name = "DURATION", default_value = "30ms", value_parser = span)]
+    pub hpa_latency: Duration,
     /// From a node's appearance until its GPUs can be used
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = span)]
     pub gpu_ready: Duration,
@@ -145,6 +148,7 @@ impl Args {
                 sync_period: self.hpa_period,
                 ..default.hpa
             },
+            hpa_latency: self.hpa_latency,
             ready_lag: ready_lag(&self.ready_lag)?,
             starting: match self.starting.as_str() {
                 "hidden" => Starting::Hidden,

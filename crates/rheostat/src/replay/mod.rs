@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use decide::explain::Record;
 use replay::error::{InputError, Read};
 use replay::study::{Fidelity, Job, run_all};
-use replay::{Actuation, Report, Watch};
+use replay::{Actuation, Policy, Report, Watch};
 
 pub use args::Args;
 
@@ -165,13 +165,9 @@ fn jobs(args: &Args, builder: &replay::Builder) -> Read<Vec<Job>> {
     };
     let mut policies = vec![(builder.build(base)?, None, true)];
     for (source, builder) in input::rivals(args, builder)? {
-        let mut policy = builder.build(&source)?;
-        if policies.iter().any(|(p, _, _)| p.name == policy.name) {
-            let file = source.place.rsplit_once(':').map_or("", |(file, _)| file);
-            policy.name = format!("{} ({file})", policy.name);
-        }
-        policies.push((policy, None, true));
+        policies.push((builder.build(&source)?, None, true));
     }
+    tell_apart(&mut policies);
     if let Some(sweep) = args.sweep()? {
         for ((name, source), value) in sweep.variants(base)?.into_iter().zip(&sweep.values) {
             let mut policy = builder.build(&source)?;
@@ -194,6 +190,18 @@ fn jobs(args: &Args, builder: &replay::Builder) -> Read<Vec<Job>> {
         }
     }
     Ok(jobs)
+}
+
+/// Policies of one name are told apart by their files.
+fn tell_apart(policies: &mut [(Policy, Option<f64>, bool)]) {
+    let names: Vec<String> = policies.iter().map(|p| p.0.name.clone()).collect();
+    for (policy, _, _) in policies {
+        if names.iter().filter(|n| **n == policy.name).count() > 1 {
+            let file = policy.place.rsplit_once(':').map_or("", |(file, _)| file);
+            let file = file.rsplit('/').next().unwrap_or(file);
+            policy.name = format!("{} ({file})", policy.name);
+        }
+    }
 }
 
 /// Says on standard error how far a long run has come.

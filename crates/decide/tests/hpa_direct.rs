@@ -1,0 +1,96 @@
+//! Acting on each sample never goes beyond what the HPA could have done.
+
+#![allow(clippy::unwrap_used)]
+
+use decide::hpa::{DirectMemory, HpaConfig, HpaSpec, Numbers, Occasion, Seen, direct};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn numbers(min: i32, max: i32) -> Numbers {
+    let spec = json!({"minReplicas": min, "maxReplicas": max, "metrics": [{"type": "External",
+        "external": {"metric": {"name": "m"}, "target": {"type": "AverageValue",
+        "averageValue": "10"}}}]});
+    Numbers::of(&HpaSpec::from_json(&spec).unwrap(), &HpaConfig::default()).unwrap()
+}
+
+/// Replicas after each step; a step is seconds since the last one and a reading.
+fn course(numbers: &Numbers, steps: &[(i64, i64)]) -> Vec<(Timestamp, i32)> {
+    let mut memory = DirectMemory::default();
+    let mut now = Timestamp::from_second(1_767_225_600).unwrap();
+    let mut synced = None;
+    let mut current = numbers.bounds().0.max(1);
+    let mut out = vec![(now, current)];
+    for (gap, value) in steps {
+        now += SignedDuration::from_secs(*gap);
+        let due = synced.is_none_or(|at: Timestamp| now.duration_since(at).as_secs() >= 15);
+        let occasion = if due {
+            Occasion::Sync
+        } else {
+            Occasion::Sample
+        };
+        if due {
+            synced = Some(now);
+        }
+        let seen = Seen {
+            current,
+            running: current,
+            ready: usize::try_from(current).ok(),
+            asleep: false,
+            readings: &[Some(*value * 1000)],
+        };
+        current = direct(numbers, &mut memory, &seen, occasion, now).desired;
+        out.push((now, current));
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn no_window_of_15_s_exceeds_the_hpas_cap(
+        steps in proptest::collection::vec((1..9i64, 0..4000i64), 1..200),
+    ) {
+        let course = course(&numbers(1, 300), &steps);
+        for (at, end) in &course {
+            // The count that held 15 s before.
+            let start = *at - SignedDuration::from_secs(15);
+            let before = course.iter().rev().find(|c| c.0 <= start).unwrap_or(&course[0]);
+            prop_assert!(*end <= (2 * before.1).max(4), "{before:?} {at} {end}");
+            prop_assert!((1..=300).contains(end));
+        }
+    }
+
+    #[test]
+    fn samples_between_syncs_take_nothing_away(
+        steps in proptest::collection::vec((1..6i64, 0..4000i64), 1..100),
+    ) {
+        let numbers = numbers(1, 300);
+        let course = course(&numbers, &steps);
+        let mut synced: Option<Timestamp> = None;
+        for pair in course.windows(2) {
+            let now = pair[1].0;
+            let due = synced.is_none_or(|at| now.duration_since(at).as_secs() >= 15);
+            if due {
+                synced = Some(now);
+            } else {
+                prop_assert!(pair[1].1 >= pair[0].1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lasting_step_is_answered_before_the_sync_and_a_spike_is_not() {
+    let numbers = numbers(1, 50);
+    // A sync at 5 s, samples each second after that.
+    let mut steps = vec![(5, 10)];
+    steps.extend((0..14).map(|n| (1, if n >= 2 { 40 } else { 10 })));
+    let lasting = course(&numbers, &steps);
+    let raised = lasting.iter().position(|c| c.1 == 4).unwrap();
+    // It begins 3 s after the sync, and half a period of samples must agree.
+    let after = lasting[raised].0.duration_since(lasting[1].0);
+    assert_eq!(after.as_secs(), 11);
+    let mut steps = vec![(5, 10)];
+    steps.extend((0..14).map(|n| (1, if n == 4 { 40 } else { 10 })));
+    assert!(course(&numbers, &steps).iter().all(|c| c.1 == 1));
+}
