@@ -1,6 +1,9 @@
 //! What was given: objects with the places of their values, and what they are
 //! to one another (which scaler scales which workload).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use api::keda::{ScaleTarget, ScaleTrigger, ScaledJob, ScaledObject, TriggerAuthentication};
 use api::pool::Pool;
 use api::yaml::{self, Place, Places, Span};
@@ -28,7 +31,8 @@ pub struct Unreadable {
 pub struct Doc {
     source: usize,
     value: Value,
-    places: Places,
+    // Items of one List share them.
+    places: Arc<Places>,
     base: String,
 }
 
@@ -43,28 +47,22 @@ pub fn read(sources: &[Source]) -> Result<Vec<Doc>, Unreadable> {
             column: error.column,
             message: error.message,
         })?;
-        for document in read {
-            let list = document.value["items"].as_array();
-            let is_list = document.value["kind"]
-                .as_str()
-                .is_some_and(|kind| kind.ends_with("List"));
-            match list.filter(|_| is_list) {
-                Some(items) => {
-                    for (n, item) in items.iter().enumerate() {
-                        docs.push(Doc {
-                            source,
-                            value: item.clone(),
-                            places: document.places.clone(),
-                            base: format!("/items/{n}"),
-                        });
-                    }
+        for mut document in read {
+            let places = Arc::new(document.places);
+            let doc = |value, base| Doc {
+                source,
+                value,
+                places: Arc::clone(&places),
+                base,
+            };
+            let kind = document.value["kind"].as_str();
+            let is_list = kind.is_some_and(|kind| kind.ends_with("List"));
+            match document.value.get_mut("items").filter(|_| is_list) {
+                Some(Value::Array(items)) => {
+                    let items = std::mem::take(items).into_iter().enumerate();
+                    docs.extend(items.map(|(n, item)| doc(item, format!("/items/{n}"))));
                 }
-                None => docs.push(Doc {
-                    source,
-                    value: document.value,
-                    places: document.places,
-                    base: String::new(),
-                }),
+                _ => docs.push(doc(document.value, String::new())),
             }
         }
     }
@@ -76,6 +74,8 @@ pub fn read(sources: &[Source]) -> Result<Vec<Doc>, Unreadable> {
 #[derive(Clone, Copy, Debug)]
 pub struct Object<'a> {
     doc: &'a Doc,
+    /// Its place among all objects.
+    pub index: usize,
     /// The object.
     pub value: &'a Value,
     /// Kind.
@@ -89,12 +89,13 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    fn of(doc: &'a Doc) -> Self {
+    fn of((index, doc): (usize, &'a Doc)) -> Self {
         let value = &doc.value;
         let text = |v: &'a Value| v.as_str().unwrap_or("");
         let version = text(&value["apiVersion"]);
         Self {
             doc,
+            index,
             value,
             kind: text(&value["kind"]),
             group: version.split_once('/').map_or("", |(group, _)| group),
@@ -134,12 +135,20 @@ impl<'a> Object<'a> {
 
     /// Whether something is the same object.
     pub fn is(&self, other: &Object<'_>) -> bool {
-        std::ptr::eq(self.doc, other.doc)
+        self.index == other.index
     }
 
-    /// Whether both are in one namespace, an unwritten one being `default`.
+    /// Its namespace, an unwritten one being `default`.
+    pub fn home(&self) -> &'a str {
+        match self.namespace {
+            "" => "default",
+            written => written,
+        }
+    }
+
+    /// Whether both are in one namespace.
     pub fn beside(&self, other: &Object<'_>) -> bool {
-        effective(self.namespace) == effective(other.namespace)
+        self.home() == other.home()
     }
 
     /// Whether both can be in one namespace: kubectl may put an unwritten one
@@ -173,13 +182,6 @@ impl<'a> Object<'a> {
             Value::Object(_) | Value::Array(_) | Value::Null => self.key(pointer),
             _ => self.place(pointer).value,
         }
-    }
-}
-
-fn effective(namespace: &str) -> &str {
-    match namespace {
-        "" => "default",
-        other => other,
     }
 }
 
@@ -217,7 +219,7 @@ impl<'a> Workload<'a> {
         let pod_json = json!({
             "metadata": {
                 "name": object.name,
-                "namespace": effective(object.namespace),
+                "namespace": object.home(),
                 "labels": found["metadata"]["labels"],
                 "annotations": found["metadata"]["annotations"],
             },
@@ -279,8 +281,9 @@ impl<'a> Workload<'a> {
             .collect()
     }
 
-    /// The value of a command-line option: `--name=value` or `--name value`.
-    pub fn option(&self, names: &[&str]) -> Option<&'a str> {
+    /// A command-line option as it is written and its value: `--name=value` or
+    /// `--name value`.
+    pub fn option(&self, names: &[&str]) -> Option<(&'a str, &'a str)> {
         let words = self.words();
         words.iter().enumerate().find_map(|(n, word)| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -288,8 +291,8 @@ impl<'a> Workload<'a> {
                 return None;
             }
             match value.is_empty() {
-                true => words.get(n + 1).copied(),
-                false => Some(value),
+                true => words.get(n + 1).map(|value| (name, *value)),
+                false => Some((name, value)),
             }
         })
     }
@@ -298,6 +301,8 @@ impl<'a> Workload<'a> {
 /// What scales a workload.
 #[derive(Debug)]
 pub struct Scaled<'a> {
+    /// Its place among the model's.
+    pub index: usize,
     /// The ScaledObject or ScaledJob.
     pub object: Object<'a>,
     /// As KEDA reads it; a ScaledJob's fields stand where a ScaledObject has
@@ -310,6 +315,19 @@ pub struct Scaled<'a> {
 }
 
 impl Scaled<'_> {
+    /// Whether it goes to no replica at all by itself.
+    pub fn to_zero(&self) -> bool {
+        let spec = &self.spec.spec;
+        spec.min() == 0 || spec.idle_replica_count == Some(0)
+    }
+
+    /// Whether KEDA's scale loop has nothing to decide: from one replica up the
+    /// HPA has the last word.
+    pub fn always_on(&self) -> bool {
+        let spec = &self.spec.spec;
+        !self.is_job && spec.min() >= 1 && spec.idle_replica_count.is_none()
+    }
+
     /// The triggers with their pointers.
     pub fn triggers(&self) -> impl Iterator<Item = (String, &ScaleTrigger)> {
         let triggers = self.spec.spec.triggers.iter().enumerate();
@@ -339,18 +357,39 @@ pub struct Model<'a> {
     pub workloads: Vec<Workload<'a>>,
     /// TriggerAuthentications of both kinds.
     pub authentications: Vec<(Object<'a>, TriggerAuthentication)>,
+    /// PodMonitors and ServiceMonitors that scrape a DCGM exporter, by their
+    /// names and selectors.
+    pub gpu_monitors: Vec<Object<'a>>,
+    /// Workloads by name.
+    named: BTreeMap<&'a str, Vec<usize>>,
+    /// Services by the first label that they select.
+    services: BTreeMap<(&'a str, &'a str), Vec<Object<'a>>>,
 }
 
 impl<'a> Model<'a> {
     /// Joins what belongs together.
     pub fn of(docs: &'a [Doc]) -> Self {
-        let objects: Vec<Object<'a>> = docs.iter().map(Object::of).collect();
+        let objects: Vec<Object<'a>> = docs.iter().enumerate().map(Object::of).collect();
         let mut model = Self {
             workloads: objects.iter().copied().filter_map(Workload::of).collect(),
+            gpu_monitors: objects.iter().copied().filter(scrapes_gpus).collect(),
             ..Self::default()
         };
         for (index, workload) in model.workloads.iter_mut().enumerate() {
             workload.index = index;
+            let named = model.named.entry(workload.object.name);
+            named.or_default().push(index);
+        }
+        for object in &objects {
+            let selector = object.get("/spec/selector").as_object();
+            let first = selector.and_then(|selector| selector.iter().next());
+            if object.kind == "Service"
+                && object.group.is_empty()
+                && let Some((key, Value::String(value))) = first
+            {
+                let beside = model.services.entry((key, value));
+                beside.or_default().push(*object);
+            }
         }
         for object in &objects {
             match (object.group, object.kind) {
@@ -359,6 +398,7 @@ impl<'a> Model<'a> {
                     {
                         let workload = model.target(object, &spec.spec.scale_target_ref);
                         model.scaled.push(Scaled {
+                            index: model.scaled.len(),
                             object: *object,
                             spec,
                             is_job: false,
@@ -368,9 +408,11 @@ impl<'a> Model<'a> {
                 }
                 ("keda.sh", "ScaledJob") => {
                     if let Ok(job) = serde_json::from_value::<ScaledJob>(lenient(object.value)) {
-                        let own = |w: &Workload<'_>| w.object.is(object);
-                        let workload = model.workloads.iter().position(own);
+                        let named = model.named.get(object.name).into_iter().flatten();
+                        let own = |n: &usize| model.workloads[*n].object.is(object);
+                        let workload = named.copied().find(own);
                         model.scaled.push(Scaled {
+                            index: model.scaled.len(),
                             object: *object,
                             spec: as_object(job),
                             is_job: true,
@@ -409,13 +451,13 @@ impl<'a> Model<'a> {
 
     fn target(&self, scaler: &Object<'_>, reference: &ScaleTarget) -> Option<usize> {
         let (group, _, kind) = reference.gvk();
-        let same = |w: &Workload<'_>| {
-            w.object.name == reference.name && w.object.kind == kind && w.object.group == group
-        };
-        let all = || self.workloads.iter();
-        all()
-            .position(|w| same(w) && w.object.beside(scaler))
-            .or_else(|| all().position(|w| same(w) && w.object.may_be_beside(scaler)))
+        let same = |w: &Workload<'_>| w.object.kind == kind && w.object.group == group;
+        let named = self.named.get(reference.name.as_str())?.iter().copied();
+        let named: Vec<usize> = named.filter(|n| same(&self.workloads[*n])).collect();
+        let mut all = named.iter().copied();
+        all.clone()
+            .find(|n| self.workloads[*n].object.beside(scaler))
+            .or_else(|| all.find(|n| self.workloads[*n].object.may_be_beside(scaler)))
     }
 
     /// The workload of an index.
@@ -424,34 +466,28 @@ impl<'a> Model<'a> {
     }
 
     /// A Service that sends requests to the workload's pods.
-    pub fn service_of(&self, workload: &Workload<'_>) -> Option<&Object<'a>> {
-        let services = self
-            .objects
-            .iter()
-            .filter(|o| o.kind == "Service" && o.group.is_empty());
-        let mut beside = services.filter(|o| o.may_be_beside(&workload.object));
-        beside.find(|object| {
+    pub fn service_of(&self, workload: &Workload<'_>) -> Option<Object<'a>> {
+        let labels = &workload.pod.labels;
+        let selects = |object: &&Object<'a>| {
             let selector = object.get("/spec/selector").as_object();
-            selector.is_some_and(|wanted| {
-                !wanted.is_empty()
-                    && wanted.iter().all(|(key, value)| {
-                        workload.pod.labels.get(key).map(String::as_str) == value.as_str()
-                    })
-            })
-        })
+            let mut wanted = selector.into_iter().flatten();
+            object.may_be_beside(&workload.object)
+                && wanted.all(|(key, value)| labels.get(key).is_some_and(|own| value == own))
+        };
+        let candidates = labels
+            .iter()
+            .filter_map(|(key, value)| self.services.get(&(key.as_str(), value.as_str())));
+        let found = candidates.filter_map(|services| services.iter().find(selects));
+        found.copied().min_by_key(|service| service.index)
     }
+}
 
-    /// PodMonitors and ServiceMonitors that scrape a DCGM exporter, by their
-    /// names and selectors.
-    pub fn gpu_monitors(&self) -> impl Iterator<Item = &Object<'a>> {
-        self.objects.iter().filter(|object| {
-            let of_gpus = |text: &str| text.contains("dcgm") || text.contains("gpu-metrics");
-            matches!(object.kind, "PodMonitor" | "ServiceMonitor")
-                && (of_gpus(object.name)
-                    || of_gpus(&object.get("/spec/selector").to_string())
-                    || of_gpus(&object.get("/spec/jobLabel").to_string()))
-        })
-    }
+fn scrapes_gpus(object: &Object<'_>) -> bool {
+    let of_gpus = |text: &str| text.contains("dcgm") || text.contains("gpu-metrics");
+    matches!(object.kind, "PodMonitor" | "ServiceMonitor")
+        && (of_gpus(object.name)
+            || of_gpus(&object.get("/spec/selector").to_string())
+            || of_gpus(&object.get("/spec/jobLabel").to_string()))
 }
 
 /// The endpoints of a PodMonitor or ServiceMonitor, with pointers.

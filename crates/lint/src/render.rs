@@ -56,9 +56,11 @@ fn one(finding: &Finding, source: &str, renderer: &Renderer) -> String {
         Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(finding.message.as_str()).id(finding.id);
-    let snippet = Snippet::source(source)
+    let (line, marked) = marked(finding, source);
+    let snippet = Snippet::source(line)
+        .line_start(finding.span.line.max(1))
         .path(finding.file.as_str())
-        .annotation(AnnotationKind::Primary.span(marked(finding, source)));
+        .annotation(AnnotationKind::Primary.span(marked));
     let mut group: Group<'_> = title.element(snippet);
     for assumed in &finding.assumptions {
         group = group.element(Level::NOTE.with_name("assumed").message(assumed.as_str()));
@@ -67,21 +69,32 @@ fn one(finding: &Finding, source: &str, renderer: &Renderer) -> String {
     renderer.render(&[group])
 }
 
-/// The first line of the span, so that a long block is not shown whole.
-fn marked(finding: &Finding, source: &str) -> Range<usize> {
+/// The first line of the span, which is all that is shown of it, and the
+/// marked part of that line.
+fn marked<'s>(finding: &Finding, source: &'s str) -> (&'s str, Range<usize>) {
+    let (start, end) = bounds(finding, source);
+    let from = source[..start].rfind('\n').map_or(0, |n| n + 1);
+    let rest = &source[from..];
+    let line = rest.split('\n').next().unwrap_or(rest);
+    (
+        line,
+        start - from..(end - from).clamp(start - from, line.len().max(start - from)),
+    )
+}
+
+/// The span's bytes, kept inside the source.
+fn bounds(finding: &Finding, source: &str) -> (usize, usize) {
     let start = source.floor_char_boundary(finding.span.start.min(source.len()));
     let end = source.floor_char_boundary(finding.span.end.clamp(start, source.len()));
-    let line = source.get(start..end).and_then(|part| part.find('\n'));
-    start..line.map_or(end, |n| start + n)
+    (start, end)
 }
 
 /// The last line and column of a span, counted from 1.
 fn end_of(finding: &Finding, source: &str) -> (usize, usize) {
-    let end = source.floor_char_boundary(finding.span.end.min(source.len()));
-    let before = source.get(..end).unwrap_or("");
-    let line = before.matches('\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |n| n + 1);
-    (line, before[start..].chars().count() + 1)
+    let (start, end) = bounds(finding, source);
+    let line = finding.span.line + source[start..end].matches('\n').count();
+    let from = source[..end].rfind('\n').map_or(0, |n| n + 1);
+    (line.max(1), source[from..end].chars().count() + 1)
 }
 
 /// Findings for scripts.

@@ -31,7 +31,8 @@ fn text_shows_the_line_with_a_caret_and_the_cure() {
         "      query: 'avg(DCGM_FI_DEV_GPU_UTIL{deployment=\"m\"})'",
         "^^^^^^^^^^^^^^",
         "help: Select by `exported_pod=~\"m-.*\"`",
-        "assumed: exporter dcgm (assumed;",
+        "assumed: the exporter is dcgm (--exporter dcgm|dcgm-4.9|rheostat)",
+        "assumed: the scrape has honorLabels false (--honor-labels true|false)",
     ] {
         assert!(text.contains(part), "{part:?} not in\n{text}");
     }

@@ -221,6 +221,44 @@ fn labels() {
         "{monitor}    metricRelabelings:\n    - targetLabel: deployment\n      sourceLabels: [exported_pod]\n"
     );
     plain(&(util("deployment=\"m\"") + &adds), "!label-not-exported");
+    // A copy of the workload's label to its own name, and its removal.
+    let rule = |lines: &str| format!("{monitor}    metricRelabelings:\n    - {{{lines}}}\n");
+    let maps = rule("action: labelmap, regex: exported_(.+)");
+    plain(&(util("pod=~\"m-.*\"") + &maps), "!label-not-exported");
+    plain(
+        &(util("deployment=\"m\"") + &maps),
+        "error label-not-exported",
+    );
+    let drops = rule("action: labeldrop, regex: exported_.*");
+    plain(
+        &(util("exported_pod=~\"m-.*\"") + &drops),
+        "error label-not-exported",
+    );
+    let meta = rule("action: labelmap, regex: __meta_kubernetes_pod_label_(.+)");
+    plain(&(util("team=\"m\"") + &meta), "!label-not-exported");
+    plain(&(util("pod=~\"m-.*\"") + &meta), "error label-not-exported");
+    // Pod labels on the exporter's page: those that the pods have, and no other.
+    let copies = deployment(
+        "dcgm-exporter",
+        1,
+        "",
+        "args: [--kubernetes-enable-pod-labels]",
+    )
+    .replace("name: m\nspec", "name: dcgm-exporter\nspec");
+    let pods = deployment("x", 1, "", "");
+    plain(&(util("app=\"m\"") + &copies), "!label-not-exported");
+    plain(
+        &(util("app=\"m\"") + &copies + &pods),
+        "!label-not-exported",
+    );
+    plain(
+        &(util("deployment=\"m\"") + &copies + &pods),
+        "error label-not-exported",
+    );
+    plain(
+        &(util("pod=~\"m-.*\"") + &copies + &pods),
+        "error label-not-exported",
+    );
     let text = util("deployment=\"m\"")
         .replace("query: '", "query: >-\n        ")
         .replace(")'\n", ")\n");
@@ -257,6 +295,18 @@ fn missing_data() {
     let idle = "idleReplicaCount: 0\nminReplicaCount: 2\nmaxReplicaCount: 10";
     plain(&scaled(SUM, "70", idle, SAFE), "warning jump-to-zero");
     plain(&scaled(SUM, "70", idle, SAFE), "error no-wake-signal");
+    // An idle count takes replicas away as a minimum of 0 does.
+    plain(&scaled(SUM, "70", idle, ""), "error missing-is-zero");
+    let one = idle.replace("Count: 0", "Count: 1");
+    let report = run(&scaled(SUM, "70", &one, ""), &Assumptions::default());
+    let finding = find(&report, "missing-is-zero");
+    assert!(
+        finding.message.contains("idleReplicaCount, 1 replica"),
+        "{}",
+        finding.message
+    );
+    let chain = find(&report, "slow-chain");
+    assert!(chain.message.contains("poll 30"), "{}", chain.message);
 }
 
 #[test]
@@ -488,6 +538,25 @@ fn targets_out_of_reach() {
     let llama = scaled("sum(llamacpp:requests_processing)", "2", "", "")
         + &deployment("llama.cpp", 1, "", "");
     plain(&llama, "error unreachable-target");
+    // Messages repeat what is written: this flag, this tolerance.
+    let message = |text: &str| {
+        let report = run(text, &Assumptions::default());
+        find(&report, "unreachable-target").message.clone()
+    };
+    let short = scaled("sum(llamacpp:requests_processing)", "2", "", "")
+        + &deployment("llama.cpp", 1, "", "args: [-np, \"2\"]");
+    let said = message(&short);
+    assert!(said.contains("(-np 2)"), "{said}");
+    let wide = "minReplicaCount: 1\nadvanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {tolerance: 500m}}}}";
+    let said = message(
+        &(scaled(
+            "avg(DCGM_FI_DEV_GPU_UTIL)",
+            "70",
+            wide,
+            "~metricType: Value",
+        ) + &deployment("x", 1, "", "")),
+    );
+    assert!(said.contains("tolerance of 50 %"), "{said}");
 }
 
 #[test]
@@ -506,6 +575,13 @@ fn signals() {
         "!memory-as-load",
     );
     query(SUM, "70", "note saturating-signal");
+    let slow = "minReplicaCount: 2\nmaxReplicaCount: 4\nadvanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}}}}";
+    let report = run(&scaled(SUM, "20", slow, ""), &Assumptions::default());
+    let said = &find(&report, "saturating-signal").message;
+    assert!(
+        said.contains("5 evaluations (15 s each) under behavior.scaleUp from 2 to 4"),
+        "{said}"
+    );
     query("sum(DCGM_FI_PROF_SM_ACTIVE)", "0.7", "!saturating-signal");
     let mig = |q: &str| {
         (scaled(q, "70", "", "") + &deployment("x", 1, "", ""))
@@ -704,4 +780,28 @@ fn lists_json_and_bad_yaml() {
     let source = support::source("bad.yaml", "a: 1\nb: [1\nc: 2\n");
     let error = lint::lint(&[source], &Assumptions::default()).unwrap_err();
     assert_eq!((error.file.as_str(), error.line), ("bad.yaml", 3));
+}
+
+#[test]
+fn triggers_are_read_as_the_operator_reads_them() {
+    // A trigger that only feeds a formula needs no target of its own.
+    let pods = |value: &str| {
+        scaled(
+            SUM,
+            "70",
+            "advanced: {scalingModifiers: {formula: a + b, target: \"70\"}}",
+            "~name: a",
+        ) + &format!(
+            "  - type: kubernetes-workload\n    name: b\n    metadata: {{podSelector: app=m{value}}}\n"
+        )
+    };
+    plain(&pods(""), "!spec-value");
+    let alone = pods("").replace("advanced:", "x-advanced:");
+    plain(&alone, "error spec-value");
+    // The HPA gets three decimals: this target is one thousandth, not none.
+    query("sum(x_y)", "0.0009", "!spec-value");
+    query("sum(x_y)", "0.0004", "error spec-value");
+    // Blank parameters are absent ones, for every rule.
+    let blank = scaled(SUM, "70", "", "ignoreNullValues: \" \"");
+    plain(&blank, "warning missing-is-zero");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::keda::{ScaleTrigger, ScaledObject};
 use decide::scale::conditions::Event;
 use decide::scale::fallback::{MetricRead, Read, Target};
-use decide::scale::hpa_spec::{self, MetricSpec};
+use decide::scale::hpa_spec::MetricSpec;
 use decide::scale::modifiers::Composite;
 use decide::scale::resource;
 use serde_json::Value;
@@ -74,11 +74,7 @@ pub(crate) async fn of(
         } else {
             let trigger = build(shared, object, entry, index, workload.as_deref()).await?;
             let spec = trigger.spec();
-            built.specs.push(MetricSpec::External {
-                name: spec.metric_name.clone(),
-                metric_type: spec.metric_type.as_str().to_owned(),
-                target: hpa_spec::target_text(spec.target),
-            });
+            built.specs.push(spec.for_hpa());
             built.external.push(External {
                 index,
                 metric: spec.metric_name.clone(),
@@ -110,15 +106,10 @@ async fn build(
     let resolved = auth::resolve(shared, object, entry.authentication_ref.as_ref(), workload).await;
     let container = &object.spec.scale_target_ref.env_source_container_name;
     let input = triggers::Input {
-        metadata: entry.metadata.clone(),
         resolved_env: env::of_target(shared, object, workload, container).await,
         auth_params: resolved.params,
         pod_identity: resolved.identity,
-        metric_type: Some(entry.metric_type.clone()).filter(|text| !text.is_empty()),
-        trigger_index: index,
-        namespace: object.metadata.namespace.clone(),
-        metric_source: object.spec.modifiers().is_some(),
-        http_timeout: None,
+        ..triggers::Input::of(object, index)
     };
     match triggers::build(&entry.trigger_type, &input, &shared.triggers) {
         Ok(trigger) => Ok(Arc::from(trigger)),

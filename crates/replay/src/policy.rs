@@ -6,7 +6,7 @@ use decide::explain::{Kind, Object};
 use decide::fit::PodInfo;
 use decide::hpa::{HpaConfig, HpaSpec, Numbers};
 use decide::scale::fallback::Target as Compared;
-use decide::scale::hpa_spec::{self, MetricSpec};
+use decide::scale::hpa_spec;
 use decide::scale::pause::Steering;
 use decide::scale::{checks, resource};
 use serde_json::{Value, json};
@@ -161,23 +161,13 @@ impl Builder {
                 };
                 return Err(fail(format!("type {} {problem}", entry.trigger_type)));
             }
-            let input = triggers::Input {
-                metadata: entry.metadata.clone(),
-                auth_params: placeholders(),
-                metric_type: Some(entry.metric_type.clone()).filter(|t| !t.is_empty()),
-                trigger_index: index,
-                ..triggers::Input::default()
-            };
+            let input = triggers::Input::of(&object, index).with_any_credentials();
             let config = Config::parse(&input).map_err(|e| fail(e.to_string()))?;
             let threshold = config.spec.target;
             if !threshold.is_finite() || threshold <= 0.0 {
                 return Err(fail(format!("threshold {threshold} is not above 0")));
             }
-            specs.push(MetricSpec::External {
-                name: config.spec.metric_name.clone(),
-                metric_type: config.spec.metric_type.as_str().to_owned(),
-                target: hpa_spec::target_text(threshold),
-            });
+            specs.push(config.spec.for_hpa());
             list.push(Trigger {
                 metric: config.spec.metric_name.clone(),
                 signal: Signal::read(&place, &config.query, &self.metrics, &workload)?,
@@ -396,18 +386,4 @@ impl Builder {
             ..policy
         })
     }
-}
-
-/// Secrets are not in the files and not needed: nothing is asked.
-fn placeholders() -> std::collections::BTreeMap<String, String> {
-    [
-        "bearerToken",
-        "username",
-        "password",
-        "apiKey",
-        "customAuthHeader",
-        "customAuthValue",
-    ]
-    .map(|name| (name.to_owned(), "-".to_owned()))
-    .into()
 }

@@ -18,10 +18,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use api::go;
-use api::quantity::{Format, Quantity};
+use api::keda::ScaledObject;
+use api::quantity::Quantity;
+use decide::scale::hpa_spec;
 use futures::future::BoxFuture;
 
 pub use kinds::{build, is_known, parse};
+use metadata::{From, Reader};
 
 /// An HTTP client: a network client in production, in-process in the lab.
 pub type HttpService = tower::util::BoxCloneSyncService<
@@ -103,30 +106,13 @@ pub struct MetricSpec {
 }
 
 impl MetricSpec {
-    /// The target as a quantity: thousandths, or whole units where thousandths
-    /// would overflow.
-    pub fn target_quantity(&self) -> Quantity {
-        let milli = self.target * 1000.0;
-        if milli.abs() < i64::MAX as f64 {
-            Quantity::from_milli(milli as i64, Format::DecimalSI)
-        } else {
-            Quantity::new(self.target as i64, Format::DecimalSI)
+    /// The same as the HPA's builder takes it, which rounds the target.
+    pub fn for_hpa(&self) -> hpa_spec::MetricSpec {
+        hpa_spec::MetricSpec::External {
+            name: self.metric_name.clone(),
+            metric_type: self.metric_type.as_str().to_owned(),
+            target: hpa_spec::target_text(self.target),
         }
-    }
-
-    /// The autoscaling/v2 metric entry without a selector.
-    pub fn to_json(&self) -> serde_json::Value {
-        let field = match self.metric_type {
-            MetricType::AverageValue => "averageValue",
-            _ => "value",
-        };
-        let mut target = serde_json::Map::new();
-        target.insert("type".to_owned(), self.metric_type.as_str().into());
-        target.insert(field.to_owned(), self.target_quantity().to_string().into());
-        serde_json::json!({
-            "type": "External",
-            "external": {"metric": {"name": self.metric_name}, "target": target},
-        })
     }
 }
 
@@ -201,6 +187,65 @@ pub struct Input {
     pub metric_source: bool,
     /// HTTP time limit where the trigger names none (KEDA: 3 s).
     pub http_timeout: Option<std::time::Duration>,
+}
+
+/// Every parameter that a credential can bring.
+const CREDENTIALS: &[&str] = &[
+    "bearerToken",
+    "username",
+    "password",
+    "cert",
+    "key",
+    "ca",
+    "customAuthHeader",
+    "customAuthValue",
+    "oauthTokenURI",
+    "clientID",
+    "clientSecret",
+    "apiKey",
+];
+
+impl Input {
+    /// What a ScaledObject itself says of its trigger at `index`; its
+    /// surroundings (credentials, environment) are still to be filled in.
+    pub fn of(object: &ScaledObject, index: usize) -> Self {
+        let trigger = object.spec.triggers.get(index);
+        Self {
+            metadata: trigger.map(|t| t.metadata.clone()).unwrap_or_default(),
+            metric_type: trigger
+                .map(|t| t.metric_type.clone())
+                .filter(|text| !text.is_empty()),
+            trigger_index: index,
+            namespace: object.metadata.namespace.clone(),
+            metric_source: object.spec.modifiers().is_some(),
+            ..Self::default()
+        }
+    }
+
+    /// With a stand-in for every credential, for whoever checks a trigger and
+    /// never reads it.
+    pub fn with_any_credentials(mut self) -> Self {
+        let all = CREDENTIALS.iter();
+        self.auth_params = all
+            .map(|name| ((*name).to_owned(), "given elsewhere".to_owned()))
+            .collect();
+        self
+    }
+
+    /// A parameter of the metadata as a trigger reads it; blank is absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        Reader::new(self).text(&[name], &[From::Metadata])
+    }
+
+    /// The same as a number; `None` also where it is none.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        Reader::new(self).float(name, self.text(name)?)
+    }
+
+    /// The same as a truth value; `default` also where it is none.
+    pub fn flag(&self, name: &str, default: bool) -> bool {
+        Reader::new(self).bool(name, default)
+    }
 }
 
 /// What building a trigger needs from its surroundings. Cheap to clone.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{Context, Trigger, behavior};
-use crate::arithmetic::{Target, moves, rests_at, show};
+use crate::arithmetic::{Hpa, Target, show};
 use crate::finding::Severity;
 use crate::metrics::{Bound, Kind, Origin};
 use crate::query::{Meaning, Per, Query};
@@ -40,7 +40,10 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
     };
     let scaled = trigger.scaled;
     let (_, behavior) = behavior(&scaled.object);
-    let most = rests_at(|_| bound, target, behavior);
+    let Some(mut hpa) = Hpa::of(target, behavior) else {
+        return;
+    };
+    let most = hpa.rests_at(|_| bound);
     let max = scaled.spec.spec.max();
     let alone = scaled.spec.spec.triggers.len() == 1;
     let severity = match most < max && alone && !guessed {
@@ -65,8 +68,7 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
             " (from 1 replica the HPA's tolerance holds it at {most})"
         ));
     }
-    let usual =
-        if bound > 1.0 { 70.0 } else { 0.7 } * (bound / if bound > 1.0 { 100.0 } else { 1.0 });
+    let usual = 0.7 * bound;
     if target.value < usual {
         message.push_str(&format!(
             "; at {} it would be {}",
@@ -131,7 +133,7 @@ fn slots(cx: &Context<'_>, trigger: &Trigger<'_>, query: &Query) -> Option<(f64,
     let (_, flags, default) = SLOTS.iter().find(|(name, ..)| *name == used.name)?;
     let workload = cx.workload(trigger.scaled)?;
     match workload.option(flags) {
-        Some(text) => Some((text.parse().ok()?, format!("{} {text}", flags[0]))),
+        Some((flag, text)) => Some((text.parse().ok()?, format!("{flag} {text}"))),
         None => default.map(|slots| (slots, format!("{} is {slots} unless given", flags[0]))),
     }
 }
@@ -179,17 +181,18 @@ fn unreachable(
         _ => return,
     };
     let (_, behavior) = behavior(&trigger.scaled.object);
-    if moves(most, target, behavior) {
+    let Some(Err(tolerance)) = Hpa::of(target, behavior).map(|mut hpa| hpa.moves(most)) else {
         return;
-    }
+    };
     let object = &trigger.scaled.object;
     let t = show(target.value);
     let message = if most < target.value {
         format!("the target {t} is out of reach: {why}, so nothing ever asks for a second replica")
     } else {
         format!(
-            "the target {t} is out of reach: {why}, which the HPA's tolerance of 10 % takes for \
-             on target, so nothing ever asks for a second replica"
+            "the target {t} is out of reach: {why}, which the HPA's tolerance of {} % takes for \
+             on target, so nothing ever asks for a second replica",
+            show(tolerance * 100.0)
         )
     };
     let better = match most {

@@ -40,13 +40,6 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     unknown(cx);
 }
 
-/// Whether the scale loop has nothing to decide: the HPA has the last word from
-/// one replica up.
-fn always_on(scaled: &Scaled<'_>) -> bool {
-    let spec = &scaled.spec.spec;
-    !scaled.is_job && spec.min() >= 1 && spec.idle_replica_count.is_none()
-}
-
 fn of_trigger(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     if trigger.trigger.trigger_type != "prometheus" {
         return;
@@ -98,11 +91,11 @@ fn of_trigger(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
 
 fn activation(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     let scaled = trigger.scaled;
-    if !always_on(scaled) {
+    if !scaled.always_on() {
         return;
     }
     for (key, value) in &trigger.trigger.metadata {
-        let zero = value.trim().parse::<f64>().is_ok_and(|v| v == 0.0);
+        let zero = trigger.input.number(key) == Some(0.0);
         if key.starts_with("activation") && !zero {
             let pointer = trigger.meta(key);
             without_effect(cx, scaled, &pointer, key, value);
@@ -133,7 +126,7 @@ fn without_effect(
 }
 
 fn of_spec(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
-    if !always_on(scaled) {
+    if !scaled.always_on() {
         return;
     }
     let spec = &scaled.spec.spec;

@@ -1,90 +1,17 @@
 //! Rules over the labels and names that an exporter and a scrape give.
 
-use promql::labels::{METRIC_NAME, Matcher};
+use promql::labels::Matcher;
 
+use super::scrape::{Carried, OWNER, Scrapes, WORKLOAD};
 use super::{Context, Trigger};
 use crate::Exporter;
 use crate::arithmetic::show;
 use crate::finding::Severity;
 use crate::metrics::{self, Origin};
-use crate::model::endpoints;
 use crate::query::Use;
 
-/// Labels of a GPU's series on the page of dcgm-exporter, the workload's apart.
-const DEVICE: &[&str] = &[
-    "gpu",
-    "UUID",
-    "uuid",
-    "pci_bus_id",
-    "device",
-    "modelName",
-    "GPU_I_PROFILE",
-    "GPU_I_ID",
-    "Hostname",
-    "hostname",
-    "DCGM_FI_DRIVER_VERSION",
-    "DCGM_FI_SYSTEM_DRIVER_VERSION",
-    "err_code",
-    "err_msg",
-    "window_size_in_ms",
-    "hpc_job",
-    "vgpu",
-    "pod_uid",
-    "nvlink",
-    "nvswitch",
-];
-
-/// Labels that scrapes and stores add.
-const SCRAPE: &[&str] = &[
-    "instance",
-    "job",
-    "service",
-    "endpoint",
-    "cluster",
-    "cluster_name",
-    "k8s_cluster",
-    "cluster_id",
-    "node",
-    "nodename",
-    "node_name",
-    "kubernetes_node",
-    "region",
-    "zone",
-    "location",
-    "project_id",
-    "env",
-    "environment",
-    "stage",
-    "tenant",
-    "tenant_id",
-    "replica",
-    "prometheus",
-    "prometheus_replica",
-    "metrics_path",
-    "scheme",
-    "kubernetes_io_os",
-    "microsoft_resourceid",
-    "microsoft_resourcegroup",
-    "instance_type",
-    METRIC_NAME,
-    "__type__",
-    "__unit__",
-];
-
-/// Labels with which dcgm-exporter says for whom a GPU works.
-const WORKLOAD: &[&str] = &["pod", "namespace", "container"];
-
-/// Labels of the pod's owner on Rheostat's page.
-const OWNER: &[&str] = &[
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "workload_kind",
-    "workload_name",
-];
-
 pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
-    let added = labels_added(cx);
+    let scrapes = Scrapes::of(cx);
     for trigger in triggers {
         let Some(query) = trigger.read() else {
             continue;
@@ -94,46 +21,11 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
                 continue;
             }
             for matcher in used.matchers {
-                label(cx, trigger, &used, matcher, &added);
+                label(cx, trigger, &used, matcher, &scrapes);
             }
             renamed(cx, trigger, &used);
         }
     }
-}
-
-/// What the given monitors add by relabelling, and whether the exporter is told
-/// to carry pod labels ("*").
-fn labels_added(cx: &Context<'_>) -> Vec<String> {
-    let mut added = Vec::new();
-    for monitor in cx.model.gpu_monitors() {
-        for (_, endpoint) in endpoints(monitor) {
-            for list in ["relabelings", "metricRelabelings"] {
-                let rules = endpoint[list].as_array().into_iter().flatten();
-                added.extend(
-                    rules
-                        .filter_map(|r| r["targetLabel"].as_str())
-                        .map(str::to_owned),
-                );
-            }
-        }
-        for list in ["podTargetLabels", "targetLabels"] {
-            let labels = monitor.get(&format!("/spec/{list}")).as_array();
-            let labels = labels.into_iter().flatten().filter_map(|l| l.as_str());
-            added.extend(labels.map(str::to_owned));
-        }
-    }
-    let pod_labels = cx.model.workloads.iter().any(|workload| {
-        workload.containers().iter().any(|(_, container)| {
-            let env = container["env"].as_array().into_iter().flatten();
-            env.into_iter().any(|e| {
-                e["name"] == "DCGM_EXPORTER_KUBERNETES_ENABLE_POD_LABELS" && e["value"] == "true"
-            })
-        }) || workload.words().contains(&"--kubernetes-enable-pod-labels")
-    });
-    if pod_labels {
-        added.push("*".to_owned());
-    }
-    added
 }
 
 fn label(
@@ -141,76 +33,47 @@ fn label(
     trigger: &Trigger<'_>,
     used: &Use<'_>,
     matcher: &Matcher,
-    added: &[String],
+    scrapes: &Scrapes,
 ) {
-    let name = matcher.name.as_str();
     // A matcher that takes the empty text takes series without the label.
-    if matcher.matches("") || added.iter().any(|a| a == name || a == "*") {
+    if matcher.matches("") {
         return;
     }
-    let honors = cx.honor_labels();
-    let owners = cx.exporter() == Exporter::Rheostat;
+    let name = matcher.name.as_str();
     let bare = name.strip_prefix("exported_").unwrap_or(name);
-    let carried = DEVICE.contains(&name)
-        || SCRAPE.contains(&name)
-        || (owners && OWNER.contains(&name))
-        || name.starts_with("DCGM_FI_");
-    if carried {
-        return;
-    }
-    let (severity, why, better) = if WORKLOAD.contains(&bare) {
-        match (name == bare, honors) {
-            (true, true) | (false, false) => return,
-            (false, true) => (
-                Severity::Error,
-                format!("a scrape that keeps the exporter's labels leaves `{bare}` as it is"),
-                bare.to_owned(),
-            ),
-            (true, false) => {
-                if of_the_exporter(matcher) {
-                    return;
-                }
-                let severity = match name {
-                    "namespace" => Severity::Warning,
-                    _ => Severity::Error,
-                };
-                (
-                    severity,
-                    format!(
-                        "here `{name}` is the exporter's own; the workload's arrives as \
-                         `exported_{name}`"
-                    ),
-                    format!("exported_{name}"),
-                )
-            }
+    let carried = scrapes.carry(name, cx.workload(trigger.scaled));
+    let why = match carried {
+        Carried::Yes => return,
+        Carried::OfTheExporter if of_the_exporter(matcher) => return,
+        Carried::OfTheExporter => format!(
+            "here `{name}` is the exporter's own; the workload's arrives as `exported_{bare}`"
+        ),
+        Carried::Dropped => format!("a relabelling rule of the monitor drops `{name}`"),
+        Carried::NotOnThePod => format!(
+            "the exporter copies the labels of pods, and the pod template has no label `{name}`"
+        ),
+        Carried::No if WORKLOAD.contains(&bare) && name != bare => {
+            format!("a scrape that keeps the exporter's labels leaves `{bare}` as it is")
         }
-    } else {
-        let pod = if honors { "pod" } else { "exported_pod" };
-        (
-            Severity::Error,
-            format!("the exporter emits no label `{name}`"),
-            pod.to_owned(),
-        )
+        Carried::No => format!("the exporter emits no label `{name}`"),
+    };
+    // The exporter may be installed beside the workload.
+    let severity = match (carried, name) {
+        (Carried::OfTheExporter, "namespace") => Severity::Warning,
+        _ => Severity::Error,
     };
     let object = &trigger.scaled.object;
-    let at = cx.part(trigger, matcher_range(trigger, used, matcher));
-    let assumed = cx.assumed_scrape();
-    let target = &trigger.scaled.spec.spec.scale_target_ref.name;
-    let good = match WORKLOAD.contains(&bare) {
-        true => {
-            let mut wanted = matcher.to_string();
-            wanted.replace_range(..name.len(), &better);
-            wanted
-        }
-        false => format!("{better}=~\"{target}-.*\""),
-    };
+    let range = matcher_range(trigger, used, matcher);
+    let good = instead(trigger, matcher, scrapes);
     let mut fix = format!("Select by `{good}`");
-    if !owners && OWNER.contains(&name) {
+    if cx.exporter() != Exporter::Rheostat && OWNER.contains(&name) {
         fix.push_str(
             ", or serve the page with `rheostat exporter`, which carries the owner's labels",
         );
     }
     fix.push('.');
+    let at = cx.part(trigger, range);
+    let assumed = cx.assumed_scrape(true);
     let finding = cx.report(
         ("label-not-exported", severity),
         object,
@@ -218,7 +81,29 @@ fn label(
         format!("`{matcher}` matches nothing: {why}"),
         fix,
     );
-    finding.assumptions.push(assumed);
+    finding.assumptions.extend(assumed);
+}
+
+/// A matcher that says the same in labels that are there.
+fn instead(trigger: &Trigger<'_>, matcher: &Matcher, scrapes: &Scrapes) -> String {
+    let name = matcher.name.as_str();
+    let bare = name.strip_prefix("exported_").unwrap_or(name);
+    let pod = scrapes.pod();
+    if WORKLOAD.contains(&bare) {
+        let better = match pod {
+            "pod" => bare.to_owned(),
+            _ => format!("exported_{bare}"),
+        };
+        let mut wanted = matcher.to_string();
+        wanted.replace_range(..name.len(), &better);
+        return wanted;
+    }
+    let scaled = trigger.scaled;
+    let target = match scaled.is_job {
+        true => scaled.object.name,
+        false => scaled.spec.spec.scale_target_ref.name.as_str(),
+    };
+    format!("{pod}=~\"{target}-.*\"")
 }
 
 /// Whether the pattern means the exporter's own pods.
@@ -293,7 +178,7 @@ fn renamed(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>) {
     fix.push('.');
     let object = &trigger.scaled.object;
     let at = cx.part(trigger, (used.range.0, used.range.0 + used.name.len()));
-    let assumed = cx.assumed_scrape();
+    let assumed = cx.assumed_scrape(false);
     let finding = cx.report(("renamed-metric", severity), object, at, message, fix);
-    finding.assumptions.push(assumed);
+    finding.assumptions.extend(assumed);
 }

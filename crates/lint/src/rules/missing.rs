@@ -2,7 +2,7 @@
 
 use decide::scale::{fallback, resource};
 
-use super::{Context, Trigger, plural};
+use super::{Context, Trigger, own, plural};
 use crate::finding::Severity;
 use crate::model::Scaled;
 use crate::query::Query;
@@ -13,20 +13,10 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     }
     let model = cx.model;
     for scaled in model.scaled.iter().filter(|scaled| !scaled.is_job) {
-        let own: Vec<&Trigger<'_>> = triggers
-            .iter()
-            .filter(|t| std::ptr::eq(t.scaled, scaled))
-            .collect();
         too_small(cx, scaled);
-        wake(cx, scaled, &own);
+        wake(cx, scaled, own(triggers, scaled));
         jump(cx, scaled);
     }
-}
-
-/// Whether it goes to no replica at all by itself.
-fn to_zero(scaled: &Scaled<'_>) -> bool {
-    let spec = &scaled.spec.spec;
-    spec.min() == 0 || spec.idle_replica_count == Some(0)
 }
 
 fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
@@ -45,16 +35,23 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     }
     let spec = &scaled.spec.spec;
     let known = query.is_none_or(|q| q.uses().iter().any(|u| u.metric.surely_many()));
-    let severity = match spec.min() == 0 && known {
+    let severity = match scaled.to_zero() && known {
         true => Severity::Error,
         false => Severity::Warning,
     };
-    let down = match spec.min() {
-        0 => format!(
-            "after cooldownPeriod ({} s) all replicas are stopped at once",
-            spec.cooldown_seconds()
+    let cooldown = spec.cooldown_seconds();
+    let down = match (scaled.to_zero(), spec.idle_replica_count) {
+        (true, _) => {
+            format!("after cooldownPeriod ({cooldown} s) all replicas are stopped at once")
+        }
+        (false, Some(idle)) => format!(
+            "after cooldownPeriod ({cooldown} s) KEDA sets idleReplicaCount, {}",
+            plural(idle.into(), "replica")
         ),
-        min => format!("the HPA scales down to {}", plural(min.into(), "replica")),
+        (false, None) => format!(
+            "the HPA scales down to {}",
+            plural(spec.min().into(), "replica")
+        ),
     };
     let fallback = match &spec.fallback {
         Some(fallback) => format!(
@@ -150,8 +147,8 @@ fn too_small(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
     );
 }
 
-fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[&Trigger<'_>]) {
-    if !to_zero(scaled) || own.is_empty() || scaled.spec.spec.modifiers().is_some() {
+fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
+    if !scaled.to_zero() || own.is_empty() || scaled.spec.spec.modifiers().is_some() {
         return;
     }
     let mut names: Vec<String> = Vec::new();
@@ -210,10 +207,7 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[&Trigger<'_>]) {
 /// Whether the query can say nothing above the activation value at 0 replicas:
 /// `Some(true)` for sure, `Some(false)` unless other workloads show up in it.
 fn sleeps(trigger: &Trigger<'_>, query: &Query) -> Option<bool> {
-    let activation = trigger.trigger.metadata.get("activationThreshold");
-    let activation: f64 = activation
-        .and_then(|t| t.trim().parse().ok())
-        .unwrap_or(0.0);
+    let activation = trigger.input.number("activationThreshold").unwrap_or(0.0);
     if query
         .without_series()
         .is_some_and(|value| value > activation)
@@ -260,7 +254,7 @@ fn jump(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
         .any(|key| scaled.spec.metadata.annotations.contains_key(*key));
     // cpu and memory alone are always active (and refused with 0).
     let never = spec.triggers.iter().all(resource::is_resource);
-    if !to_zero(scaled) || spec.max() <= 1 || paused || never {
+    if !scaled.to_zero() || spec.max() <= 1 || paused || never {
         return;
     }
     let object = &scaled.object;

@@ -6,6 +6,7 @@ mod labels;
 mod missing;
 mod pools;
 mod queries;
+mod scrape;
 mod signals;
 mod spec;
 mod table;
@@ -13,12 +14,14 @@ mod timing;
 mod writers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::keda::ScaleTrigger;
 use api::yaml::Span;
 use cluster::schema::Structural;
 use promql::parser::SyntaxError;
 use serde_json::Value;
+use triggers::{Input, MetricType};
 
 use crate::arithmetic::Target;
 use crate::finding::{Finding, Severity};
@@ -34,7 +37,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
         sources,
         model,
         assume,
-        schemas: BTreeMap::new(),
+        schemas: schemas(),
         pools: pools::ask_all(model, &assume.pools),
         out: Vec::new(),
     };
@@ -46,7 +49,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
     bounds::check(&mut cx, &triggers);
     missing::check(&mut cx, &triggers);
     signals::check(&mut cx, &triggers);
-    pools::check(&mut cx);
+    pools::check(&mut cx, &triggers);
     timing::check(&mut cx, &triggers);
     writers::check(&mut cx);
     let mut found = cx.out;
@@ -64,25 +67,30 @@ pub(crate) struct Trigger<'a> {
     pub scaled: &'a Scaled<'a>,
     /// Its pointer.
     pub pointer: String,
-    /// As KEDA reads it.
+    /// Its entry in the list.
     pub trigger: &'a ScaleTrigger,
+    /// The same as KEDA reads parameters from it.
+    pub input: Input,
     /// Its PromQL, where it has one.
     pub query: Option<Result<Query, SyntaxError>>,
 }
 
 impl<'a> Trigger<'a> {
     fn of(scaled: &'a Scaled<'a>) -> Vec<Self> {
-        scaled
-            .triggers()
-            .map(|(pointer, trigger)| Self {
-                scaled,
-                pointer,
-                trigger,
-                query: (trigger.trigger_type == "prometheus")
-                    .then(|| trigger.metadata.get("query"))
-                    .flatten()
-                    .filter(|text| !text.trim().is_empty())
-                    .map(|text| Query::parse(text)),
+        let triggers = scaled.triggers().enumerate();
+        triggers
+            .map(|(n, (pointer, trigger))| {
+                let input = input_of(scaled, n);
+                let query = (trigger.trigger_type == "prometheus")
+                    .then(|| input.text("query").map(Query::parse))
+                    .flatten();
+                Self {
+                    scaled,
+                    pointer,
+                    trigger,
+                    input,
+                    query,
+                }
             })
             .collect()
     }
@@ -103,27 +111,38 @@ impl<'a> Trigger<'a> {
         if self.scaled.is_job || self.scaled.spec.spec.modifiers().is_some() {
             return None;
         }
-        let average = match self.trigger.metric_type.as_str() {
-            "" | "AverageValue" => true,
-            "Value" => false,
+        let average = match MetricType::parse(self.input.metric_type.as_deref()) {
+            Ok(MetricType::AverageValue) => true,
+            Ok(MetricType::Value) => false,
             _ => return None,
         };
-        let value: f64 = self
-            .trigger
-            .metadata
-            .get("threshold")?
-            .trim()
-            .parse()
-            .ok()?;
+        let value = self.input.number("threshold")?;
         (value > 0.0 && value.is_finite()).then_some(Target { average, value })
     }
 
     /// Whether an empty answer counts as 0.
     pub fn empty_is_zero(&self) -> bool {
-        let text = self.trigger.metadata.get("ignoreNullValues");
-        let no = ["0", "f", "F", "false", "False", "FALSE"];
-        text.is_none_or(|text| !no.contains(&text.trim()))
+        self.input.flag("ignoreNullValues", true)
     }
+}
+
+/// The triggers of one object; the list is in the order of the objects.
+pub(crate) fn own<'t, 'a>(triggers: &'t [Trigger<'a>], scaled: &Scaled<'_>) -> &'t [Trigger<'a>] {
+    let before = |t: &Trigger<'_>| t.scaled.index < scaled.index;
+    let start = triggers.partition_point(before);
+    let rest = &triggers[start..];
+    let count = rest.partition_point(|t| t.scaled.index == scaled.index);
+    &rest[..count]
+}
+
+/// What a trigger says of itself. An object whose namespace is left to kubectl
+/// is read as one in `default`, which is where it goes unless told otherwise.
+fn input_of(scaled: &Scaled<'_>, n: usize) -> Input {
+    let mut input = Input::of(&scaled.spec, n);
+    if input.namespace.is_empty() {
+        "default".clone_into(&mut input.namespace);
+    }
+    input
 }
 
 /// What the rules share.
@@ -131,8 +150,8 @@ pub(crate) struct Context<'a> {
     sources: &'a [Source],
     pub model: &'a Model<'a>,
     pub assume: &'a Assumptions,
-    /// Of KEDA's kinds, once they were asked for.
-    schemas: BTreeMap<String, Structural>,
+    /// Of KEDA's kinds.
+    schemas: BTreeMap<String, Arc<Structural>>,
     /// What each pool says to each workload, by the workload's index.
     pools: Vec<Vec<pools::Answer<'a>>>,
     out: Vec<Finding>,
@@ -198,15 +217,7 @@ impl<'a> Context<'a> {
     }
 
     /// The schema of one of KEDA's kinds.
-    pub fn schema(&mut self, kind: &str) -> Option<Structural> {
-        if self.schemas.is_empty() {
-            for crd in api::keda::crds() {
-                let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
-                let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-                self.schemas
-                    .insert(kind.to_owned(), Structural::compile(schema));
-            }
-        }
+    pub fn schema(&self, kind: &str) -> Option<Arc<Structural>> {
         self.schemas.get(kind).cloned()
     }
 
@@ -229,30 +240,55 @@ impl<'a> Context<'a> {
         }
         let mut endpoints = self
             .model
-            .gpu_monitors()
+            .gpu_monitors
+            .iter()
             .flat_map(crate::model::endpoints)
             .map(|(_, endpoint)| endpoint["honorLabels"] == true)
             .peekable();
         endpoints.peek().is_some() && endpoints.all(|honors| honors)
     }
 
-    /// The sentence for an assumed exporter and scrape.
-    pub fn assumed_scrape(&self) -> String {
-        let given = |given: bool| if given { "as given" } else { "assumed" };
-        format!(
-            "exporter {} ({}; --exporter dcgm|dcgm-4.9|rheostat), honorLabels {} ({}; \
-             --honor-labels true|false)",
-            self.exporter().name(),
-            given(self.assume.exporter.is_some()),
-            self.honor_labels(),
-            given(self.assume.honor_labels.is_some()),
-        )
+    /// The exporter and, where it matters, the scrape, as far as nobody has
+    /// said which they are.
+    pub fn assumed_scrape(&self, honor_labels: bool) -> Vec<String> {
+        let mut assumed = Vec::new();
+        if self.assume.exporter.is_none() {
+            assumed.push(format!(
+                "the exporter is {} (--exporter dcgm|dcgm-4.9|rheostat)",
+                self.exporter().name()
+            ));
+        }
+        let monitor = self.model.gpu_monitors.first();
+        match (self.assume.honor_labels, monitor) {
+            (None, Some(monitor)) if honor_labels => assumed.push(format!(
+                "the scrape is that of {}, with honorLabels {} (--honor-labels true|false)",
+                monitor.title(),
+                self.honor_labels()
+            )),
+            (None, None) if honor_labels => assumed.push(format!(
+                "the scrape has honorLabels {} (--honor-labels true|false)",
+                self.honor_labels()
+            )),
+            _ => {}
+        }
+        assumed
     }
 
     /// The workload of a scaler.
     pub fn workload(&self, scaled: &Scaled<'_>) -> Option<&'a Workload<'a>> {
         self.model.workload(scaled.workload)
     }
+}
+
+/// The schemas of KEDA's kinds.
+fn schemas() -> BTreeMap<String, Arc<Structural>> {
+    let crds = api::keda::crds();
+    let of = |crd: &Value| {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        (kind.to_owned(), Arc::new(Structural::compile(schema)))
+    };
+    crds.iter().map(of).collect()
 }
 
 /// The `behavior` of a scaler: of a ScaledObject's HPA, or of an HPA.

@@ -7,8 +7,9 @@ use api::pool::{NodeName, Pool};
 use decide::fit::{Check, NodeInfo, PodInfo, PodKey, Reason, Snapshot, is_gpu};
 use serde_json::{Map, Value, json};
 
-use super::{Context, behavior, plural};
+use super::{Context, Trigger, behavior, own, plural};
 use crate::finding::Severity;
+use crate::metrics::Origin;
 use crate::model::{Model, Object, Workload, pool_names};
 use crate::query::{Per, Query};
 
@@ -32,7 +33,7 @@ const UNCERTAIN: &[&str] = &[
     "nvidia.com/gpu.count",
 ];
 
-pub(super) fn check(cx: &mut Context<'_>) {
+pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     let model = cx.model;
     for workload in &model.workloads {
         if !cx.assume.pools.is_empty() {
@@ -58,7 +59,8 @@ pub(super) fn check(cx: &mut Context<'_>) {
             workload,
         );
         if !scaled.is_job {
-            gang(cx, &scaled.object, max, workload);
+            let own = own(triggers, scaled);
+            gang(cx, &scaled.object, max, workload, own);
         }
     }
     for hpa in &model.hpas {
@@ -73,7 +75,7 @@ pub(super) fn check(cx: &mut Context<'_>) {
                 Severity::Error,
                 workload,
             );
-            gang(cx, &hpa.object, max, workload);
+            gang(cx, &hpa.object, max, workload, &[]);
         }
     }
 }
@@ -543,7 +545,11 @@ fn beyond(
 
 /// What says that several pods make one replica.
 fn several_pods(workload: &Workload<'_>) -> Option<String> {
-    let number = |names: &[&str]| workload.option(names).and_then(|t| t.parse::<i64>().ok());
+    let number = |names: &[&str]| {
+        workload
+            .option(names)
+            .and_then(|(_, t)| t.parse::<i64>().ok())
+    };
     let nodes = number(&["--nnodes", "--num-nodes", "--num_nodes"]).unwrap_or(1);
     if nodes > 1 {
         return Some(format!("its command starts {nodes} nodes for one model"));
@@ -556,7 +562,13 @@ fn several_pods(workload: &Workload<'_>) -> Option<String> {
         .then(|| format!("its command splits the model over {wanted} GPUs and a pod has {gpus}"))
 }
 
-fn gang(cx: &mut Context<'_>, scaler: &Object<'_>, max: i32, workload: &Workload<'_>) {
+fn gang(
+    cx: &mut Context<'_>,
+    scaler: &Object<'_>,
+    max: i32,
+    workload: &Workload<'_>,
+    own: &[Trigger<'_>],
+) {
     let per_pod = workload.pod.requests.gpus();
     let object = &workload.object;
     let groups = object.kind == "LeaderWorkerSet";
@@ -583,15 +595,11 @@ fn gang(cx: &mut Context<'_>, scaler: &Object<'_>, max: i32, workload: &Workload
     if per_pod < 2 || groups {
         return;
     }
-    let whole = cx.model.scaled.iter().find(|s| s.object.is(scaler));
-    let summed = whole.into_iter().flat_map(super::Trigger::of).any(|t| {
-        t.read().is_some_and(|q| {
-            q.uses()
-                .iter()
-                .any(|u| u.metric.origin == crate::metrics::Origin::Dcgm)
-                && Query::meaning(q).per == Per::Total
-        })
-    });
+    let sums_gpus = |query: &Query| {
+        let uses = query.uses();
+        uses.iter().any(|u| u.metric.origin == Origin::Dcgm) && query.meaning().per == Per::Total
+    };
+    let summed = own.iter().filter_map(Trigger::read).any(sums_gpus);
     let (_, rules) = behavior(scaler);
     let step = match rules["scaleUp"]["policies"].is_array() {
         true => "as its policies say",

@@ -10,7 +10,11 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     for trigger in triggers {
         match &trigger.query {
             None => {}
-            Some(Err(error)) => syntax(cx, trigger, &error.render(query_text(trigger))),
+            Some(Err(error)) => syntax(
+                cx,
+                trigger,
+                &error.render(trigger.input.text("query").unwrap_or("")),
+            ),
             Some(Ok(query)) => {
                 let kind = query.expr.value_type();
                 if kind == ValueType::Vector {
@@ -23,14 +27,9 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     }
 }
 
-fn query_text<'t>(trigger: &'t Trigger<'_>) -> &'t str {
-    let text = trigger.trigger.metadata.get("query");
-    text.map_or("", String::as_str)
-}
-
 fn syntax(cx: &mut Context<'_>, trigger: &Trigger<'_>, error: &str) {
-    let address = trigger.trigger.metadata.get("serverAddress");
-    let address = address.map_or("", String::as_str).to_ascii_lowercase();
+    let address = trigger.input.text("serverAddress");
+    let address = address.unwrap_or("").to_ascii_lowercase();
     // VictoriaMetrics reads a larger language.
     let other = ["victoria", "vmselect", "vmsingle"];
     let severity = match other.iter().any(|word| address.contains(word)) {

@@ -1,7 +1,7 @@
 //! Rules over the choice of a signal.
 
-use super::{Context, Trigger};
-use crate::arithmetic::{periods_to, show};
+use super::{Context, Trigger, behavior, own};
+use crate::arithmetic::{Hpa, show};
 use crate::finding::Severity;
 use crate::metrics::{Bound, Kind, Origin};
 use crate::model::Workload;
@@ -50,13 +50,19 @@ fn saturating(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>) {
     let target = trigger.target().filter(|t| grows == t.average);
     if let Some(target) = target.filter(|t| t.value < full) {
         let value = |n: i32| if grows { full * f64::from(n) } else { full };
-        let periods = (target.average || max <= 64)
-            .then(|| periods_to(max, value, target))
-            .flatten();
-        if let Some(periods) = periods {
+        let (_, behavior) = behavior(object);
+        let start = trigger.scaled.spec.spec.min().max(1);
+        let hpa = Hpa::of(target, behavior).filter(|_| target.average || max <= 64);
+        let evaluations = hpa.and_then(|mut hpa| hpa.evaluations(start, max, value));
+        if let Some(evaluations) = evaluations.filter(|n| *n > 0) {
+            let rules = match behavior["scaleUp"].is_object() {
+                true => " under behavior.scaleUp",
+                false => "",
+            };
             message.push_str(&format!(
                 ". Once it is at {}, each evaluation can only ask for {}/{} = {:.2} times the \
-                 replicas: a step of load takes {periods} evaluations (15 s each) from 1 to {max}",
+                 replicas: a step of load takes {evaluations} evaluations (15 s each){rules} from \
+                 {start} to {max}",
                 show(full),
                 show(full),
                 show(target.value),
@@ -102,9 +108,7 @@ fn reserving(workload: &Workload<'_>) -> Option<&'static str> {
 fn memory(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>, all: &[Trigger<'_>]) {
     let by_workload = cx.workload(trigger.scaled).and_then(reserving);
     let by_series = || {
-        let beside = all
-            .iter()
-            .filter(|t| std::ptr::eq(t.scaled, trigger.scaled));
+        let beside = own(all, trigger.scaled).iter();
         let names = beside.filter_map(Trigger::read).flat_map(|q| {
             let names = q.uses().into_iter().map(|u| u.name.to_owned());
             names.collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use serde_json::Value;
 use triggers::{BuildError, Input, PodIdentity};
 
 use super::fields::pointer_of;
-use super::{Context, plural};
+use super::{Context, input_of, plural};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
 
@@ -27,10 +27,7 @@ pub(super) fn check(cx: &mut Context<'_>) {
         };
         stored.push(fine);
     }
-    let is_stored = |object: &Object<'_>| {
-        let at = model.objects.iter().position(|o| o.is(object));
-        at.is_none_or(|at| stored[at])
-    };
+    let is_stored = |object: &Object<'_>| stored[object.index];
     for scaled in &model.scaled {
         if is_stored(&scaled.object) && webhook(cx, scaled) {
             of_triggers(cx, scaled);
@@ -183,11 +180,7 @@ fn metric(cx: &Context<'_>, scaled: &Scaled<'_>, n: usize) -> Result<MetricSpec,
         return resource::parse(trigger).map_err(|e| e.to_string());
     }
     match triggers::parse(kind, &input(cx, scaled, n)) {
-        Ok(spec) => Ok(MetricSpec::External {
-            metric_type: spec.metric_type.as_str().to_owned(),
-            target: spec.target_quantity().to_string(),
-            name: spec.metric_name,
-        }),
+        Ok(spec) => Ok(spec.for_hpa()),
         // Of a type that cannot be read yet only the place is known.
         Err(BuildError::NotSupported(_)) => Ok(MetricSpec::External {
             name: format!("s{n}-{kind}"),
@@ -266,32 +259,11 @@ fn place_of(object: &Object<'_>, pointer: &str, message: &str) -> String {
     known.unwrap_or_else(|| format!("{pointer}/metadata"))
 }
 
-/// Every parameter that a credential can bring.
-const CREDENTIALS: &[&str] = &[
-    "bearerToken",
-    "username",
-    "password",
-    "cert",
-    "key",
-    "ca",
-    "customAuthHeader",
-    "customAuthValue",
-    "oauthTokenURI",
-    "clientID",
-    "clientSecret",
-    "apiKey",
-];
-
 /// What the trigger is built from; credentials count as there where nothing
 /// among the documents says that they are not.
 fn input(cx: &Context<'_>, scaled: &Scaled<'_>, n: usize) -> Input {
     let trigger = &scaled.spec.spec.triggers[n];
-    let mut input = Input {
-        metadata: trigger.metadata.clone(),
-        metric_type: Some(trigger.metric_type.clone()),
-        trigger_index: n,
-        ..Input::default()
-    };
+    let mut input = input_of(scaled, n);
     let Some(reference) = &trigger.authentication_ref else {
         return input;
     };
@@ -304,14 +276,8 @@ fn input(cx: &Context<'_>, scaled: &Scaled<'_>, n: usize) -> Input {
             && object.name == reference.name
             && (reference.is_cluster() || object.beside(&scaled.object))
     });
-    let everything = || {
-        let all = CREDENTIALS.iter();
-        all.map(|name| ((*name).to_owned(), "given elsewhere".to_owned()))
-            .collect()
-    };
     let Some((_, auth)) = found else {
-        input.auth_params = everything();
-        return input;
+        return input.with_any_credentials();
     };
     let spec = &auth.spec;
     let elsewhere = [
@@ -323,7 +289,7 @@ fn input(cx: &Context<'_>, scaled: &Scaled<'_>, n: usize) -> Input {
         &spec.oauth2,
     ];
     if elsewhere.iter().any(|store| store.is_some()) || !spec.file_path.is_empty() {
-        input.auth_params = everything();
+        input = input.with_any_credentials();
     } else {
         let refs = spec
             .secret_target_ref

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Context, Trigger, behavior};
+use super::{Context, Trigger, behavior, own};
 use crate::arithmetic::show;
 use crate::finding::Severity;
 use crate::metrics::Origin;
@@ -26,10 +26,8 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
         look_back(cx, trigger);
     }
     for scaled in model.scaled.iter().filter(|s| !s.is_job) {
-        if let Some(first) = triggers
-            .iter()
-            .find(|t| std::ptr::eq(t.scaled, scaled) && t.read().is_some())
-        {
+        let mut own = own(triggers, scaled).iter();
+        if let Some(first) = own.find(|t| t.read().is_some()) {
             chain(cx, first);
         }
     }
@@ -193,7 +191,8 @@ fn chain(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
     }
     let given = cx
         .model
-        .gpu_monitors()
+        .gpu_monitors
+        .iter()
         .flat_map(endpoints)
         .find_map(|(_, e)| {
             let text = e["interval"].as_str()?;
@@ -205,7 +204,7 @@ fn chain(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         stages.push(("half of the query's range".to_owned(), range / 2.0));
     }
     let cached = spec.triggers.iter().any(|t| t.use_cached_metrics);
-    if spec.min() == 0 || cached {
+    if !scaled.always_on() || cached {
         stages.push(("poll".to_owned(), spec.polling_seconds() as f64));
     }
     stages.push(("HPA period".to_owned(), 15.0));

@@ -1,6 +1,6 @@
 //! Rules over who writes the replica count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::keda::{ScaledObject, TRANSFER_HPA};
 use decide::scale::admission::{self, Surroundings};
@@ -17,32 +17,32 @@ const ONE: &str =
 pub(super) fn check(cx: &mut Context<'_>) {
     let model = cx.model;
     let scaled: Vec<&Scaled<'_>> = model.scaled.iter().filter(|s| !s.is_job).collect();
-    // Only those that meet in a name can clash; all pairs of a large folder
-    // would be many.
-    let mut met: BTreeMap<(&str, String), Vec<&Scaled<'_>>> = BTreeMap::new();
-    for one in &scaled {
-        let keys = [
-            ("target", one.spec.spec.scale_target_ref.name.clone()),
-            ("hpa", hpa_name(&one.spec)),
-        ];
-        let mut seen: Vec<&Scaled<'_>> = Vec::new();
-        for key in keys {
-            let others = met.entry(key).or_default();
-            for other in others.iter() {
-                if !seen.iter().any(|s| std::ptr::eq(*s, *other)) {
-                    objects(cx, one, other);
-                    seen.push(other);
-                }
-            }
-            others.push(one);
+    let mut hpas_by = Meeting::new();
+    for (n, hpa) in model.hpas.iter().enumerate() {
+        let target = hpa.object.get("/spec/scaleTargetRef/name");
+        let target = key(&hpa.object, "target", target.as_str().unwrap_or(""));
+        for other in met(&hpas_by, std::slice::from_ref(&target)) {
+            hpas(cx, hpa, &model.hpas[other]);
         }
-        for hpa in &model.hpas {
-            with_hpa(cx, one, hpa);
+        let own = key(&hpa.object, "hpa", hpa.object.name);
+        for key in [target, own] {
+            hpas_by.entry(key).or_default().insert(n);
         }
     }
-    for (n, one) in model.hpas.iter().enumerate() {
-        for other in &model.hpas[..n] {
-            hpas(cx, one, other);
+    let mut scaled_by = Meeting::new();
+    for (n, one) in scaled.iter().enumerate() {
+        let keys = [
+            key(&one.object, "target", &one.spec.spec.scale_target_ref.name),
+            key(&one.object, "hpa", &hpa_name(&one.spec)),
+        ];
+        for other in met(&scaled_by, &keys) {
+            objects(cx, one, scaled[other]);
+        }
+        for hpa in met(&hpas_by, &keys) {
+            with_hpa(cx, one, &model.hpas[hpa]);
+        }
+        for key in keys {
+            scaled_by.entry(key).or_default().insert(n);
         }
     }
     let targets = scaled
@@ -56,9 +56,22 @@ pub(super) fn check(cx: &mut Context<'_>) {
     }
 }
 
+/// Scalers by what they can meet in: namespace, whether it is the name of a
+/// target or of an HPA, and the name. All pairs of a large folder would be many.
+type Meeting<'a> = BTreeMap<(&'a str, &'static str, String), BTreeSet<usize>>;
+
+fn key<'a>(object: &Object<'a>, of: &'static str, name: &str) -> (&'a str, &'static str, String) {
+    (object.home(), of, name.to_owned())
+}
+
+fn met<'a>(by: &Meeting<'a>, keys: &[(&'a str, &'static str, String)]) -> BTreeSet<usize> {
+    let found = keys.iter().filter_map(|key| by.get(key));
+    found.flatten().copied().collect()
+}
+
 fn objects(cx: &mut Context<'_>, one: &Scaled<'_>, other: &Scaled<'_>) {
     // Twice the same object is an overlay of it, not a second writer.
-    if !one.object.beside(&other.object) || one.object.name == other.object.name {
+    if one.object.name == other.object.name {
         return;
     }
     let around = Surroundings {
@@ -88,12 +101,6 @@ fn owned_by(object: &ScaledObject, hpa: &Object<'_>) -> bool {
 }
 
 fn with_hpa(cx: &mut Context<'_>, one: &Scaled<'_>, hpa: &Hpa<'_>) {
-    let reference = hpa.object.get("/spec/scaleTargetRef/name");
-    let meets = reference == one.spec.spec.scale_target_ref.name.as_str()
-        || hpa_name(&one.spec) == hpa.object.name;
-    if !meets || !one.object.beside(&hpa.object) {
-        return;
-    }
     let around = Surroundings {
         hpas: vec![hpa.object.value.clone()],
         ..Surroundings::default()
@@ -151,7 +158,7 @@ fn hpas(cx: &mut Context<'_>, one: &Hpa<'_>, other: &Hpa<'_>) {
     let same = field(one, "name") == field(other, "name")
         && field(one, "kind") == field(other, "kind")
         && group(one) == group(other);
-    if !one.object.beside(&other.object) || one.object.name == other.object.name || !same {
+    if one.object.name == other.object.name || !same {
         return;
     }
     cx.report(

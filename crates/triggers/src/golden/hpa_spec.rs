@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api::keda::{Gvkr, ScaledObject};
 use api::quantity::Quantity;
-use decide::scale::hpa_spec::{self, HpaPlan, MetricSpec};
+use decide::scale::hpa_spec::{self, HpaPlan};
 use decide::scale::resource;
 use serde_json::Value;
 
@@ -21,20 +21,11 @@ fn plan(object: &ScaledObject) -> Result<HpaPlan, String> {
             continue;
         }
         let input = Input {
-            metadata: trigger.metadata.clone(),
             resolved_env: env.clone(),
-            metric_type: Some(trigger.metric_type.clone()).filter(|text| !text.is_empty()),
-            trigger_index: index,
-            namespace: object.metadata.namespace.clone(),
-            metric_source: object.spec.modifiers().is_some(),
-            ..Input::default()
+            ..Input::of(object, index)
         };
         let spec = parse(&trigger.trigger_type, &input).map_err(|e| e.to_string())?;
-        specs.push(MetricSpec::External {
-            name: spec.metric_name.clone(),
-            metric_type: spec.metric_type.as_str().to_owned(),
-            target: hpa_spec::target_text(spec.target),
-        });
+        specs.push(spec.for_hpa());
     }
     let (group, version, kind) = object.spec.scale_target_ref.gvk();
     let target = Gvkr {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use decide::scale::hpa_spec;
+use serde_json::{Value, json};
 
-use crate::{Context, HttpService, Input, PodIdentity, build, parse};
+use crate::{Context, HttpService, Input, MetricSpec, MetricType, PodIdentity, build, parse};
 
 const HOST: &str = "prom.test:9090";
 const TLS_HOST: &str = "tls.test:9443";
@@ -147,6 +148,22 @@ fn same_request(ours: &http::Request<Bytes>, want: &Value) -> Result<(), String>
     }
 }
 
+/// The autoscaling/v2 metric entry, without a selector.
+fn in_hpa(spec: &MetricSpec) -> Value {
+    let field = match spec.metric_type {
+        MetricType::AverageValue => "averageValue",
+        _ => "value",
+    };
+    let target = hpa_spec::target_text(spec.target);
+    json!({
+        "type": "External",
+        "external": {
+            "metric": {"name": spec.metric_name},
+            "target": {"type": spec.metric_type.as_str(), field: target},
+        },
+    })
+}
+
 pub(super) async fn check(case: &Value) -> Result<(), String> {
     let out = &case["out"];
     let input = Input {
@@ -172,7 +189,7 @@ pub(super) async fn check(case: &Value) -> Result<(), String> {
     if parse("prometheus", &input).ok().as_ref() != Some(trigger.spec()) {
         return Err("parse and build disagree".to_owned());
     }
-    let spec = trigger.spec().to_json();
+    let spec = in_hpa(trigger.spec());
     if spec != out["metricSpec"] {
         return Err(format!(
             "metric\n    ours {spec}\n    want {}",
