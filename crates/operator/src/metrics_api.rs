@@ -6,7 +6,7 @@ use bytes::Bytes;
 use decide::scale::conditions::{FALLBACK, status_of};
 use decide::scale::fallback::{self, MetricRead, Settled};
 use decide::scale::hpa_spec::COMPOSITE;
-use decide::scale::modifiers;
+use decide::scale::modifiers::Composite;
 use futures::future::join_all;
 use http::{Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -71,24 +71,20 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
         .await
         .map_err(|error| format!("error getting scalers {error}"))?;
     // With a formula every name of the object's stands for the composite.
-    let formula = object
-        .spec
-        .modifiers()
-        .is_some_and(|m| !m.formula.is_empty());
     let known = asked.eq_ignore_ascii_case(COMPOSITE)
         || scalers
             .external
             .iter()
             .any(|external| external.metric.eq_ignore_ascii_case(asked));
-    let composite = formula && known;
+    let composite = scalers.composite.as_ref().filter(|_| known);
     let wanted: Vec<&scalers::External> = scalers
         .external
         .iter()
-        .filter(|external| composite || external.metric.eq_ignore_ascii_case(asked))
+        .filter(|external| composite.is_some() || external.metric.eq_ignore_ascii_case(asked))
         .collect();
     let name = match wanted.first() {
         None => return Err(missing()),
-        Some(_) if composite => COMPOSITE,
+        Some(_) if composite.is_some() => COMPOSITE,
         Some(external) => external.metric.as_str(),
     };
     let reads = wanted
@@ -160,7 +156,7 @@ async fn settle(
     shared: &Shared,
     key: &Key,
     reads: &[MetricRead],
-    composite: bool,
+    composite: Option<&Composite>,
 ) -> Result<f64, String> {
     let lock = shared.lock_of(key);
     let _held = lock.lock().await;
@@ -193,10 +189,11 @@ async fn settle(
             );
         }
     }
-    let outcome = if composite {
+    let outcome = if let Some(composite) = composite {
         let names = reads.iter().map(|read| read.metric.as_str());
         let by_name: Vec<(&str, &Settled)> = names.zip(&settled).collect();
-        modifiers::combine(&object, &by_name, shared.triggers.clock.now())
+        let fallback = object.spec.fallback.as_ref();
+        Some(composite.value(fallback, &by_name, shared.triggers.clock.now()))
     } else {
         settled.into_iter().next()
     };
