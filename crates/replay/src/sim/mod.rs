@@ -333,12 +333,13 @@ impl<'a> Sim<'a> {
             quiet.pending = Some(observation);
             return;
         }
-        // A policy with a formula is refused when it is read.
         if let Some(pending) = keda.quiet.take().and_then(|q| q.pending) {
-            keda.object.status = scale::step(&keda.object, None, &pending).status;
+            keda.object.status =
+                scale::step(&keda.object, self.policy.composite.as_ref(), &pending).status;
         }
         let activity = answers.iter().map(active).collect();
-        let decision = scale::step(&keda.object, None, &observation);
+        let composite = self.policy.composite.as_ref();
+        let decision = scale::step(&keda.object, composite, &observation);
         keda.object.status = decision.status;
         if let Some(log) = watch.log.as_deref_mut() {
             let object = self.policy.object.clone();
