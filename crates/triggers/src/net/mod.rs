@@ -1,5 +1,7 @@
 //! HTTP clients of the real network.
 
+mod proxy;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioExecutor;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -18,6 +21,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use tower::BoxError;
 
+use proxy::Connector;
+
 use crate::{FileReader, HttpClients, HttpService, TlsOptions};
 
 /// Largest answer of a metric source or token authority.
@@ -26,9 +31,9 @@ const MAX_ANSWER: usize = 16 << 20;
 const IDLE: Duration = Duration::from_secs(90);
 
 /// Makes clients that trust the system's authorities, unless a trigger's
-/// settings say more.
+/// settings say more, and go through the proxies that the environment names.
 pub fn clients() -> HttpClients {
-    Arc::new(client)
+    Arc::new(|tls| client(tls, Matcher::from_env()))
 }
 
 /// Reads files of the machine, such as a projected token.
@@ -41,7 +46,7 @@ pub fn files() -> FileReader {
 /// # Errors
 /// When a certificate or key of the settings cannot be used; the text names
 /// which, and never shows it.
-pub fn client(tls: &TlsOptions) -> Result<HttpService, String> {
+fn client(tls: &TlsOptions, proxies: Matcher) -> Result<HttpService, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if tls.insecure {
         Arc::new(Anyone(Arc::clone(&provider)))
@@ -78,7 +83,7 @@ pub fn client(tls: &TlsOptions) -> Result<HttpService, String> {
         .with_tls_config(config)
         .https_or_http()
         .enable_all_versions()
-        .build();
+        .wrap_connector(Connector::new(proxies));
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .build(connector);
@@ -158,8 +163,12 @@ mod tests {
 
     use super::*;
 
+    fn direct(tls: &TlsOptions) -> Result<HttpService, String> {
+        client(tls, Matcher::builder().build())
+    }
+
     async fn ask(uri: &str) -> Result<Response<Bytes>, BoxError> {
-        let client = client(&TlsOptions::default())?;
+        let client = direct(&TlsOptions::default())?;
         let request = Request::builder().uri(uri).body(Bytes::new())?;
         client.oneshot(request).await
     }
@@ -197,13 +206,50 @@ mod tests {
         assert!(error.contains("Connection refused"), "{error}");
     }
 
+    #[tokio::test]
+    async fn a_proxy_is_told_the_whole_address_or_asked_for_a_tunnel() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = listener.local_addr().unwrap().to_string();
+        let heads = async {
+            let mut heads = Vec::new();
+            for _ in 0..2 {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut seen = [0; 1024];
+                let length = socket.read(&mut seen).await.unwrap();
+                let head = String::from_utf8_lossy(&seen[..length]).into_owned();
+                heads.push(head.lines().next().unwrap_or_default().to_owned());
+                let answer =
+                    b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                socket.write_all(answer).await.unwrap();
+            }
+            heads
+        };
+        let ask = async |uri: &str| {
+            let proxies = Matcher::builder().all(proxy.as_str()).no("here").build();
+            let client = client(&TlsOptions::default(), proxies)?;
+            let request = Request::builder().uri(uri).body(Bytes::new())?;
+            client.oneshot(request).await
+        };
+        let asked = async {
+            assert_eq!(ask("http://far.example/a").await.unwrap().status(), 403);
+            let error = ask("https://far.example/b").await.unwrap_err().to_string();
+            assert!(error.contains(&format!("proxy {proxy}: ")), "{error}");
+        };
+        let (heads, ()) = tokio::join!(heads, asked);
+        let want = [
+            "GET http://far.example/a HTTP/1.1",
+            "CONNECT far.example:443 HTTP/1.1",
+        ];
+        assert_eq!(heads, want);
+    }
+
     #[test]
     fn unusable_settings_are_named_and_not_shown() {
         let settings = TlsOptions {
             identity: Some(("secret".to_owned(), "secret".to_owned())),
             ..TlsOptions::default()
         };
-        let error = client(&settings).unwrap_err();
+        let error = direct(&settings).unwrap_err();
         assert!(
             error.contains("client") && !error.contains("secret"),
             "{error}"
@@ -213,7 +259,7 @@ mod tests {
             ..TlsOptions::default()
         };
         assert!(
-            client(&settings)
+            direct(&settings)
                 .unwrap_err()
                 .contains("no PEM certificate")
         );
