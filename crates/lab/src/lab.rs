@@ -8,15 +8,13 @@ use cluster::Cluster;
 use jiff::Timestamp;
 use kube::Client;
 use operator::{Explanations, Operator};
-use promql::store::{Store, StoreOptions};
+use promql::store::Store;
 
 use crate::authority::Authority;
-use crate::cloud::{self, Cloud};
+use crate::cloud::Cloud;
 use crate::gpus::Loads;
-use crate::kubelet::{self, KubeletView};
-use crate::names::Names;
-use crate::pages::Pages;
 use crate::view::Snapshot;
+use crate::world::World;
 
 /// Simulated delays.
 #[derive(Clone, Debug)]
@@ -69,8 +67,6 @@ pub struct LabOptions {
     pub store_hosts: Vec<String>,
 }
 
-/// Memory for samples: two weeks of a small cluster, one day of a large one.
-const SAMPLES: usize = 48 << 20;
 /// 2020-01-06T08:00:00Z, a Monday morning.
 const START: i64 = 1_578_297_600;
 
@@ -148,38 +144,30 @@ impl Lab {
         }
         crate::admission::guard(&cluster);
         let client = Client::new(cluster.client_service(), "default");
-        let cloud = cloud::Options {
-            gpu_ready: options.delays.gpu_ready,
-            ..cloud::Options::new(options.pools.clone(), options.seed)
-        };
+        let world = World::new(client.clone(), clock, &options);
         let lab = Self {
-            cloud: Cloud::new(client.clone(), clock, cloud),
+            cloud: world.cloud.clone(),
             cluster,
             client,
-            store: Store::new(StoreOptions {
-                max_bytes: SAMPLES,
-                ..StoreOptions::default()
-            }),
+            store: world.store.clone(),
             clock,
-            loads: Loads::default(),
-            authority: Authority::new(clock, options.seed),
+            loads: world.loads.clone(),
+            authority: world.authority.clone(),
             explanations: Explanations::new(clock, decide::explain::Limits::default()),
             failed: tokio::sync::watch::Sender::new(None),
             options,
         };
-        lab.spawn().await?;
+        lab.spawn(&world).await?;
         Ok(lab)
     }
 
-    async fn spawn(&self) -> Result<(), LabError> {
-        let delays = &self.options.delays;
-        let kubelet = KubeletView::new(self.clock);
-        let logs = kubelet.clone();
+    async fn spawn(&self, world: &World) -> Result<(), LabError> {
+        let logs = world.kubelet.clone();
         self.cluster
             .set_log_source(Arc::new(move |namespace, pod, container| {
                 logs.logs(namespace, pod, container)
             }));
-        let mut context = triggers::Context::new(self.names().service(), self.clock);
+        let mut context = triggers::Context::new(world.names().service(), self.clock);
         if self.options.identity {
             let authority = &self.authority;
             context = context.with_azure(authority.environment(), authority.file_reader());
@@ -204,7 +192,7 @@ impl Lab {
             .mount(crate::usage::GROUP, crate::usage::VERSION, usage);
 
         let controllers = cluster::controllers::Options {
-            hpa_period: delays.hpa_period,
+            hpa_period: self.options.delays.hpa_period,
             on_hpa: Some(crate::explain::of_hpas(explanations.clone())),
             ..cluster::controllers::Options::default()
         };
@@ -213,24 +201,9 @@ impl Lab {
             cluster::controllers::run(self.cluster.clone(), controllers),
         );
         self.essential("scheduler", cluster::scheduler::run(self.cluster.clone()));
-        let kubelets = kubelet::Options {
-            start_delay: delays.pod_start,
-            ..Default::default()
-        };
-        self.essential(
-            "kubelets",
-            kubelet::run(self.client.clone(), kubelet.clone(), kubelets),
-        );
-        let pages = Pages {
-            client: self.client.clone(),
-            clock: self.clock,
-            store: self.store.clone(),
-            loads: self.loads.clone(),
-            kubelet,
-            sample: delays.sample,
-            scrape: delays.scrape,
-        };
-        self.essential("GPU pages", pages.run());
+        for (name, part) in world.parts() {
+            self.essential(name, part);
+        }
         self.essential("operator", operator.run());
         self.cloud
             .start()
@@ -240,24 +213,13 @@ impl Lab {
                 why: error.to_string(),
             })?;
         if self.options.plan_nodes {
-            let mut planner = nodepools::Options {
-                on_plan: Some(crate::explain::of_plans(
-                    explanations.clone(),
-                    self.cluster.clone(),
-                    self.clock,
-                )),
-                ..nodepools::Options::default()
-            };
-            planner.settings.unneeded = delays.unneeded;
-            // The autoscaler's ten minutes after a scale-up are for clusters
-            // that keep a node ten minutes; who asks for less means it.
-            let after_add = planner.settings.delay_after_add.min(delays.unneeded);
-            planner.settings.delay_after_add = after_add;
-            let cloud = Arc::new(self.cloud.clone());
-            self.essential(
-                "node planner",
-                nodepools::run(self.client.clone(), self.clock, cloud, planner),
+            let on_plan = crate::explain::of_plans(
+                self.explanations.clone(),
+                self.cluster.clone(),
+                self.clock,
             );
+            let (name, part) = world.planner(Some(on_plan));
+            self.essential(name, part);
         }
         Ok(())
     }
@@ -288,14 +250,5 @@ impl Lab {
         Snapshot::take(&self.cluster, &self.cloud.summaries(), |namespace, name| {
             self.loads.utilization(namespace, name)
         })
-    }
-
-    fn names(&self) -> Names {
-        Names {
-            store: self.store.clone(),
-            authority: self.authority.clone(),
-            clock: self.clock,
-            aliases: self.options.store_hosts.clone(),
-        }
     }
 }

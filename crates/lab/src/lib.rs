@@ -22,6 +22,8 @@ mod pages;
 pub mod story;
 pub mod usage;
 pub mod view;
+mod world;
 
 pub use gpus::Loads;
 pub use lab::{Delays, Lab, LabError, LabOptions};
+pub use world::{Part, World};
