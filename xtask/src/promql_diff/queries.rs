@@ -114,7 +114,7 @@ const OF_TIME: &[&str] = &[
     "day_of_year",
     "days_in_month",
 ];
-const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "^", "atan2"];
+const ARITHMETIC: &[&str] = &["+", "-", "*", "/"];
 const COMPARISON: &[&str] = &["==", "!=", "<", "<=", ">", ">="];
 const SETS: &[&str] = &["and", "or", "unless"];
 
@@ -142,6 +142,7 @@ pub fn any(rng: &mut Rng, start: i64) -> Query {
         0 => write.scalar(depth),
         // A range is a result only at one time; elsewhere both must refuse.
         1 => write.matrix(1),
+        2 => write.power(),
         _ => write.vector(depth),
     };
     let steps = [
@@ -194,6 +195,18 @@ impl Writer<'_> {
             93..96 => format!("vector({})", self.scalar(below)),
             96..97 => format!("info({})", self.vector(below)),
             _ => self.vector(0),
+        }
+    }
+
+    /// Alone, because the last digit of a function may be another in Go, and
+    /// `%`, or `rate` of it, makes a large difference of that.
+    fn power(&mut self) -> String {
+        let (a, b) = (self.one(SELECTORS), self.one(SELECTORS));
+        match self.rng.u32(..4) {
+            0 => format!("{a} {} ignoring (pod) {b}", self.one(&["atan2", "%"])),
+            1 => format!("{a} ^ on (pod) group_left {b}"),
+            2 => format!("{} ^ {a}", self.one(NUMBERS)),
+            _ => format!("{a} {} {}", self.one(&["^", "atan2", "%"]), self.scalar(0)),
         }
     }
 
@@ -253,7 +266,16 @@ impl Writer<'_> {
                 let k = self.one(&["1", "2", "0", "50"]);
                 format!("limitk{grouping}({k}, {})", self.one(SELECTORS))
             }
-            _ => format!("{}{grouping}({inner})", self.one(AGGREGATIONS)),
+            _ => {
+                let f = self.one(AGGREGATIONS);
+                // The spread of times is the last digits of them.
+                let f = if inner.contains("ts_of") || inner.contains("time") {
+                    f.replace("stddev", "max").replace("stdvar", "min")
+                } else {
+                    f.to_owned()
+                };
+                format!("{f}{grouping}({inner})")
+            }
         }
     }
 
@@ -275,7 +297,8 @@ impl Writer<'_> {
         } else {
             self.operand(side)
         };
-        let matching = self.matching();
+        let named = below == 0;
+        let matching = self.matching(named);
         if self.chance(25) {
             return format!("{left} {}{matching} {right}", self.one(SETS));
         }
@@ -339,6 +362,11 @@ impl Writer<'_> {
     fn labels(&mut self, below: usize) -> String {
         let inner = self.vector(below);
         let (to, from) = (self.one(LABELS), self.one(LABELS));
+        let from = if below > 0 && from == "__name__" {
+            "pod"
+        } else {
+            from
+        };
         match self.rng.u32(..4) {
             0 => format!("label_join({inner}, \"{to}\", \"-\", \"{from}\", \"node\")"),
             1 => {
@@ -453,10 +481,10 @@ impl Writer<'_> {
         }
     }
 
-    fn matching(&mut self) -> String {
+    fn matching(&mut self, named: bool) -> String {
         match self.rng.u32(..6) {
-            0..2 => format!(" on ({})", self.list(2, true)),
-            2..4 => format!(" ignoring ({})", self.list(2, true)),
+            0..2 => format!(" on ({})", self.list(2, named)),
+            2..4 => format!(" ignoring ({})", self.list(2, named)),
             _ => String::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! Which elements `topk` and `bottomk` keep. Where several are equal at the
 //! edge, which one stays is decided by the heap that Prometheus collects them
-//! in, so this is the same heap: a plain sort would keep others.
+//! in, so this is the same heap: a plain sort would keep others of the same
+//! series in the same order.
 
 use super::Sample;
 use super::aggregate::by_value;
@@ -74,5 +75,33 @@ impl Heap {
             self.items.swap(at, below);
             at = below;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Labels;
+
+    fn check(values: &[f64], k: usize, largest: bool, want: &[&str]) {
+        let members = values.iter().enumerate().map(|(i, v)| {
+            let labels = Labels::from_pairs([("i", i.to_string())]);
+            Sample::new(labels, *v)
+        });
+        let kept = kept(members.collect(), k, largest);
+        let names: Vec<&str> = kept.iter().map(|s| s.labels.get("i")).collect();
+        assert_eq!(names, want, "{values:?}");
+    }
+
+    #[test]
+    fn the_best_are_kept_and_of_equal_ones_those_that_the_heap_keeps() {
+        check(&[1.0, 3.0, 2.0], 2, true, &["1", "2"]);
+        check(&[1.0, 3.0, 2.0], 2, false, &["0", "2"]);
+        // The first of the equal ones stands on top of the heap and goes.
+        check(&[0.1, 0.1, 0.1, 0.0], 3, false, &["3", "1", "2"]);
+        check(&[f64::NAN, 1.0, f64::NAN], 1, true, &["1"]);
+        check(&[f64::NAN, f64::NAN], 1, true, &["0"]);
+        check(&[1.0], 0, true, &[]);
+        check(&[], 5, true, &[]);
     }
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// Cases that passed when last looked at; the number only ever rises.
-const COMMITTED: usize = 1516;
+/// Cases that passed when last looked at; the number only ever rises. (Two of Prometheus 3.14,
+/// `fill_left` and `fill_right` with `group_right`, are left out since: 3.16 answers otherwise,
+/// and so do we, see `tests/prometheus.rs`.)
+const COMMITTED: usize = 1514;
 
 #[test]
 fn a_small_file_is_judged_case_by_case() {
