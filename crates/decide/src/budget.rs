@@ -145,7 +145,7 @@ impl Budget {
         let selector = LabelSelector::deserialize(&spec["selector"]).ok();
         let number = |field: &str| status[field].as_i64().unwrap_or(0);
         let disrupted = status["disruptedPods"].as_object().into_iter().flatten();
-        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
         let failed = |c: &&Value| c["type"] == CONDITION && c["reason"] == FAILED;
         Self {
             namespace: Arc::from(text(&meta["namespace"])),
@@ -168,7 +168,7 @@ impl Budget {
                 disrupted: disrupted
                     .filter_map(|(pod, at)| Some((pod.clone(), at.as_str()?.parse().ok()?)))
                     .collect(),
-                failure: { conditions }.find(failed).map(|c| text(&c["message"])),
+                failure: conditions.find(failed).map(|c| text(&c["message"])),
             },
         }
     }
@@ -190,17 +190,14 @@ impl Budget {
         let mut again: Option<Timestamp> = None;
         let mut healthy = 0;
         for pod in pods.iter().filter(|p| !p.leaving) {
-            match self.status.disrupted.get(pod.name) {
-                Some(at) => {
-                    let until = at.checked_add(DELETION).unwrap_or(Timestamp::MAX);
-                    if until > now {
-                        disrupted.insert(pod.name.to_owned(), *at);
-                        again = Some(again.map_or(until, |a| a.min(until)));
-                        continue;
-                    }
-                    overdue.push(pod.name.to_owned());
+            if let Some(at) = self.status.disrupted.get(pod.name) {
+                let until = at.checked_add(DELETION).unwrap_or(Timestamp::MAX);
+                if until > now {
+                    disrupted.insert(pod.name.to_owned(), *at);
+                    again = Some(again.map_or(until, |a| a.min(until)));
+                    continue;
                 }
-                None => {}
+                overdue.push(pod.name.to_owned());
             }
             healthy += i64::from(pod.ready);
         }

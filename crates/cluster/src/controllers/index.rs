@@ -36,6 +36,7 @@ struct Known {
 /// The pods of one controller, counted.
 #[derive(Default)]
 pub(crate) struct PodGroup {
+    namespace: Arc<str>,
     pods: BTreeMap<Arc<str>, Pod>,
     labels: BTreeMap<Arc<str>, usize>,
     active: i64,
@@ -52,6 +53,8 @@ pub(crate) struct Pod {
     pub(crate) terminating: bool,
     pub(crate) succeeded: bool,
     pub(crate) failed: bool,
+    /// Marked for deletion, whether or not it has ended.
+    pub(crate) leaving: bool,
     pub(crate) ready_since: Option<Timestamp>,
     labels: Arc<str>,
 }
@@ -70,6 +73,7 @@ impl Pod {
             terminating: !ended && leaving,
             succeeded: phase == "Succeeded",
             failed: phase == "Failed",
+            leaving,
             ready_since: ready
                 .map(|c| time_at(c, &["lastTransitionTime"]).unwrap_or(Timestamp::UNIX_EPOCH)),
             labels: labels.into(),
@@ -206,6 +210,7 @@ impl Index {
                 Some(group) => group,
                 None => self.pods.entry(controller.into()).or_default(),
             };
+            group.namespace = place.namespace;
             group.put(&place.name, Pod::read(object));
         }
     }
@@ -336,6 +341,12 @@ impl Index {
     /// The pods of one controller.
     pub(crate) fn pods_of(&self, controller: &str) -> Option<&PodGroup> {
         self.pods.get(controller)
+    }
+
+    /// The pods of a namespace that have a controller, by its uid.
+    pub(crate) fn pod_groups(&self, ns: &str) -> impl Iterator<Item = (&Arc<str>, &PodGroup)> {
+        let groups = self.pods.iter();
+        groups.filter(move |(_, group)| *group.namespace == *ns)
     }
 
     /// Whether a namespace holds nothing, events aside.

@@ -5,6 +5,7 @@
 //! HorizontalPodAutoscaler has a task of its own, since it waits for metrics.
 
 mod deployment;
+pub(crate) mod disruption;
 mod expiry;
 mod gc;
 pub mod hpa;
@@ -83,6 +84,7 @@ enum Key {
     Collect(Place),
     Deployment(Arc<str>, Arc<str>),
     ReplicaSet(Arc<str>, Arc<str>),
+    Budget(Arc<str>, Arc<str>),
 }
 
 /// What a sync works with.
@@ -258,7 +260,13 @@ impl Manager {
                     .add(Key::ReplicaSet(ns.clone(), name(object).into()));
                 self.wake_controllers(&ns, object, old);
             }
-            "pods" => self.wake_controllers(&ns, object, old),
+            "pods" => {
+                self.wake_controllers(&ns, object, old);
+                self.wake_budgets(&ns, object, old);
+            }
+            disruption::RESOURCE if !gone => {
+                self.queue.add(Key::Budget(ns.clone(), name(object).into()));
+            }
             "nodes" if kind == ChangeKind::Added => self.greet(object),
             "configmaps" | "serviceaccounts"
                 if gone && [namespace::ROOT_CA, "default"].contains(&name(object)) =>
@@ -302,6 +310,15 @@ impl Manager {
                     Key::Deployment(ns.clone(), name)
                 });
             }
+        }
+    }
+
+    /// Wakes the budgets that select a pod, or did so before.
+    fn wake_budgets(&mut self, ns: &Arc<str>, pod: &Value, old: Option<&Value>) {
+        let mut all = vec![&pod["metadata"]["labels"]];
+        all.extend(old.map(|old| &old["metadata"]["labels"]));
+        for budget in disruption::budgets_of(&self.cluster, ns, &all) {
+            self.queue.add(Key::Budget(ns.clone(), budget));
         }
     }
 
@@ -415,6 +432,7 @@ impl Manager {
             Key::Collect(place) => gc::sync(&ctx, place),
             Key::Deployment(ns, name) => deployment::sync(&ctx, ns, name),
             Key::ReplicaSet(ns, name) => replicaset::sync(&ctx, ns, name),
+            Key::Budget(ns, name) => disruption::sync(&ctx, ns, name),
         };
         let collect = ctx.collect.into_inner();
         for place in collect {

@@ -1,12 +1,14 @@
 //! Subresources of pods and service accounts: binding, eviction, log, token.
 
+use decide::budget::{self, Budget, Refusal};
 use http::Response;
 use jiff::ToSpan as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::read::fetch;
 use super::write::read_body;
 use super::{Call, Target, answer};
+use crate::controllers::disruption;
 use crate::deletion::DeleteOptions;
 use crate::status::{Cause, Status};
 use crate::{Body, value};
@@ -52,93 +54,49 @@ pub(crate) fn evict(call: &Call<'_>, target: &Target) -> Result<Response<Body>, 
             || value::strings(&body, &["deleteOptions", "dryRun"]).contains(&"All"),
         ..DeleteOptions::default()
     };
-    let ended = matches!(
-        value::text(&pod, &["status", "phase"]),
-        "Succeeded" | "Failed"
-    );
-    if !ended && !value::deleting(&pod) {
-        within_budgets(call, target.ns(), &pod)?;
+    let labels = &pod["metadata"]["labels"];
+    let all = call.cluster.list(disruption::RESOURCE, Some(target.ns()));
+    let budgets: Vec<Budget> = all
+        .iter()
+        .map(|b| Budget::parse(b))
+        .filter(|b| b.selector.matches_json(labels))
+        .collect();
+    match budget::evict(&pod, &budgets) {
+        Ok(Some(budget)) if !options.dry_run => disruption::take(call.cluster, budget, &pod)?,
+        Ok(_) => {}
+        Err(refusal) => return Err(refused(&refusal)),
     }
     let row = &target.endpoint.row;
     call.cluster.delete_row(row, &pod, &options)?;
     Ok(created())
 }
 
-/// Refuses an eviction that a disruption budget does not allow now.
-fn within_budgets(call: &Call<'_>, ns: &str, pod: &Value) -> Result<(), Status> {
-    for budget in call.cluster.list("poddisruptionbudgets.policy", Some(ns)) {
-        let selector = &budget["spec"]["selector"];
-        let selected = serde_json::from_value::<api::selector::LabelSelector>(selector.clone())
-            .ok()
-            .and_then(|s| s.to_selector().ok())
-            .is_some_and(|s| s.matches_json(&pod["metadata"]["labels"]));
-        if !selected {
-            continue;
-        }
-        if let Some(blocked) = blocked_by(call, ns, &budget) {
-            return Err(blocked);
-        }
-    }
-    Ok(())
-}
-
-/// Why a budget has no room for one more disruption.
-fn blocked_by(call: &Call<'_>, ns: &str, budget: &Value) -> Option<Status> {
-    let selector: api::selector::LabelSelector =
-        serde_json::from_value(budget["spec"]["selector"].clone()).ok()?;
-    let selector = selector.to_selector().ok()?;
-    let pods: Vec<_> = call
-        .cluster
-        .list("pods", Some(ns))
-        .into_iter()
-        .filter(|p| selector.matches_json(&p["metadata"]["labels"]))
-        .collect();
-    let healthy = pods
-        .iter()
-        .filter(|p| {
-            !value::deleting(p)
-                && value::list(p, &["status", "conditions"])
-                    .iter()
-                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        })
-        .count() as i64;
-    let expected = pods.len() as i64;
-    let count = |v: &Value| -> Option<i64> {
-        match v {
-            Value::Number(n) => n.as_i64(),
-            Value::String(s) => {
-                let percent: i64 = s.strip_suffix('%')?.parse().ok()?;
-                // Rounded up, as the disruption controller does.
-                Some((expected * percent + 99) / 100)
+/// A refused eviction, as the API server puts it.
+fn refused(refusal: &Refusal) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Several => Status::new(500, "", text),
+        Refusal::Crowded(budget) => Status::forbidden(disruption::RESOURCE, budget, &text),
+        Refusal::Unprocessed(_)
+        | Refusal::Failed(..)
+        | Refusal::Exhausted(..)
+        | Refusal::Closed(_) => {
+            let mut status = Status::new(
+                429,
+                "TooManyRequests",
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
+            if matches!(refusal, Refusal::Unprocessed(_)) {
+                status.retry_after = Some(10);
             }
-            _ => None,
+            status.causes.push(Cause {
+                reason: "DisruptionBudget".to_owned(),
+                message: text,
+                field: String::new(),
+            });
+            status
         }
-    };
-    let needed = match (
-        count(&budget["spec"]["minAvailable"]),
-        count(&budget["spec"]["maxUnavailable"]),
-    ) {
-        (Some(minimum), _) => minimum,
-        (None, Some(most)) => expected - most,
-        (None, None) => return None,
-    };
-    if healthy > needed {
-        return None;
     }
-    let name = value::name(budget);
-    let mut status = Status::new(
-        429,
-        "TooManyRequests",
-        "Cannot evict pod as it would violate the pod's disruption budget.",
-    );
-    status.causes.push(Cause {
-        reason: "DisruptionBudget".to_owned(),
-        message: format!(
-            "The disruption budget {name} needs {needed} healthy pods and has {healthy} currently"
-        ),
-        field: String::new(),
-    });
-    Some(status)
 }
 
 /// GET of a container's log.
