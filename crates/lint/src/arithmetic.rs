@@ -1,6 +1,6 @@
 //! What the HPA makes of a number, by asking the HPA algorithm itself.
 
-use api::quantity::{Format, Quantity};
+use api::quantity::Quantity;
 use decide::hpa::{
     HpaInput, HpaMemory, HpaSpec, MetricObservation, PodObservation, ScaleObservation, reconcile,
 };
@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 fn quantity(value: f64) -> Quantity {
-    Quantity::parse(&format!("{value:.3}")).unwrap_or_else(|_| Quantity::new(0, Format::DecimalSI))
+    Quantity::from_f64(value).unwrap_or_default()
 }
 
 /// The replicas that the HPA wants after one evaluation at `current` replicas,
