@@ -54,6 +54,16 @@ proptest! {
     }
 
     #[test]
+    fn finite_floats_are_quantities(value in any::<f64>()) {
+        let quantity = Quantity::from_f64(value);
+        prop_assert_eq!(quantity.is_some(), value.is_finite());
+        if value.abs() < 1e6 {
+            let off = quantity.unwrap().as_f64() - value;
+            prop_assert!(off.abs() <= 0.000_500_001, "{value}: {off}");
+        }
+    }
+
+    #[test]
     fn durations_read_back(nanos in any::<i64>()) {
         prop_assert_eq!(GoDuration::parse(&GoDuration(nanos).to_string()), Ok(GoDuration(nanos)));
     }

@@ -107,8 +107,8 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
             return Err(format!("metric:{name} encountered error"));
         }
     };
-    let quantity = Quantity::parse(&format!("{value:.3}"))
-        .map_err(|_| format!("metric:{name} is {value}, not a quantity"))?
+    let quantity = Quantity::from_f64(value)
+        .ok_or_else(|| format!("metric:{name} is {value}, not a quantity"))?
         .to_string();
     let now = decide::scale::seconds(shared.triggers.clock.now());
     Ok(json!({

@@ -85,6 +85,15 @@ async fn a_formula_scales_the_workload() {
         "{events:?}"
     );
 
+    // Another formula counts from the next read on.
+    let mut other = object.clone();
+    other["spec"]["advanced"]["scalingModifiers"]["formula"] = json!("a + b");
+    world.apply("ns", &other).await.unwrap();
+    world.seconds(1.0).await;
+    let answer = world.external_metric("ns", "so", "composite-metric").await;
+    assert_eq!(answer["items"][0]["value"], "80");
+    world.apply("ns", &object).await.unwrap();
+
     // Below the activation target, though above the triggers' own.
     *world.script.lock().unwrap() = json!({"values": [25]});
     world.seconds(400.0).await;

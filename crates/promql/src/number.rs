@@ -1,5 +1,8 @@
 //! Numbers as text: Go's float forms, special NaN values and compensated sums.
 
+use api::go::float::exponent;
+pub use api::go::float::{general as format_general, plain as format_plain};
+
 /// Bit pattern of the NaN that marks a series as gone.
 pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 /// Bit pattern that stands for a native histogram sample, which this engine cannot evaluate.
@@ -40,49 +43,14 @@ pub fn almost_equal(a: f64, b: f64, epsilon: f64) -> bool {
     diff / sum.min(f64::MAX) < epsilon
 }
 
-/// Decimal form without exponent, as scalars and `count_values` labels print.
-pub fn format_plain(v: f64) -> String {
-    if v.is_nan() {
-        "NaN".into()
-    } else if v.is_infinite() {
-        if v > 0.0 {
-            "+Inf".into()
-        } else {
-            "-Inf".into()
-        }
-    } else {
-        format!("{v}")
-    }
-}
-
 /// The form used for samples in JSON: exponent below 1e-6 and from 1e21 on.
 pub fn format_sample(v: f64) -> String {
     let abs = v.abs();
     if v.is_finite() && abs != 0.0 && !(1e-6..1e21).contains(&abs) {
-        exponent_form(v)
+        exponent(v)
     } else {
         format_plain(v)
     }
-}
-
-/// Go's `%g` with shortest digits: exponent below 1e-4 and from 1e21 on.
-pub fn format_general(v: f64) -> String {
-    let abs = v.abs();
-    if v.is_finite() && abs != 0.0 && !(1e-4..1e21).contains(&abs) {
-        exponent_form(v)
-    } else {
-        format_plain(v)
-    }
-}
-
-fn exponent_form(v: f64) -> String {
-    let s = format!("{v:e}");
-    let (mantissa, exp) = s.split_once('e').unwrap_or((&s, "0"));
-    let (sign, digits) = match exp.strip_prefix('-') {
-        Some(d) => ('-', d),
-        None => ('+', exp),
-    };
-    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 /// The text a bucket bound or quantile is normalised to on ingest: `1` becomes `1.0`.

@@ -130,12 +130,7 @@ impl Reading {
     /// The value as KEDA hands it to the metrics API: read from a text with
     /// three decimals; what is not a number is 0.
     pub fn quantity(&self) -> Quantity {
-        let value = if self.value.is_finite() {
-            self.value
-        } else {
-            0.0
-        };
-        Quantity::parse(&format!("{value:.3}")).unwrap_or_default()
+        Quantity::from_f64(self.value).unwrap_or_default()
     }
 }
 

@@ -1,5 +1,6 @@
-//! Go's `strconv.ParseFloat` for 64 bits: decimal and hexadecimal floats,
-//! underscores between digits, infinities and NaN.
+//! Go's floats of 64 bits as text. `strconv.ParseFloat` reads decimal and
+//! hexadecimal ones, underscores between digits, infinities and NaN;
+//! `strconv.FormatFloat` prints with the fewest digits that read back.
 
 use super::quote;
 
@@ -137,9 +138,61 @@ fn hex_float(text: &str) -> Option<f64> {
     Some(result)
 }
 
+/// Without an exponent: Go's format `f`, and `NaN`, `+Inf`, `-Inf`.
+pub fn plain(value: f64) -> String {
+    if value == f64::INFINITY {
+        return "+Inf".to_owned();
+    }
+    if value == f64::NEG_INFINITY {
+        return "-Inf".to_owned();
+    }
+    // Rust writes NaN as Go does, and numbers without an exponent.
+    value.to_string()
+}
+
+/// A finite number with an exponent of two digits or more: Go's format `e`.
+pub fn exponent(value: f64) -> String {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// Go's `%v` and `%g`: with an exponent below 1e-4 and from 1e21 on.
+pub fn general(value: f64) -> String {
+    let size = value.abs();
+    if value.is_finite() && size != 0.0 && !(1e-4..1e21).contains(&size) {
+        exponent(value)
+    } else {
+        plain(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{general, parse, plain};
+
+    #[test]
+    fn prints_as_go_does() {
+        for (value, want) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1e-4, "0.0001"),
+            (9.9e-5, "9.9e-05"),
+            (1e20, "100000000000000000000"),
+            (-1e21, "-1e+21"),
+            (5e-324, "5e-324"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(general(value), want);
+        }
+        assert_eq!(plain(1e21), "1000000000000000000000");
+    }
 
     #[test]
     fn accepts_what_go_accepts() {

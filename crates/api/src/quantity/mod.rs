@@ -69,6 +69,12 @@ impl Quantity {
         }
     }
 
+    /// A float as KEDA hands it on: read from its text with three decimals.
+    /// `None` where it is no finite number.
+    pub fn from_f64(value: f64) -> Option<Quantity> {
+        Quantity::parse(&format!("{value:.3}")).ok()
+    }
+
     /// Reads a quantity as Kubernetes does.
     pub fn parse(text: &str) -> Result<Quantity, QuantityError> {
         parse::parse(text)

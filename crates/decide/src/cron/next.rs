@@ -70,6 +70,10 @@ pub(super) fn next(
     after: Timestamp,
     zone: &TimeZone,
 ) -> Result<Option<Timestamp>, Endless> {
+    // Each hour of five years would be tried for a field that has no value.
+    if [schedule.hour, schedule.minute].contains(&0) {
+        return Ok(None);
+    }
     let mut at = At {
         zone,
         seconds: after.as_nanosecond().div_euclid(1_000_000_000) as i64 + 1,

@@ -36,6 +36,22 @@ fn a_day_that_a_zone_skips_ends_the_search_with_an_error() {
     );
 }
 
+#[test]
+fn a_field_without_a_value_has_no_time() {
+    for text in [
+        ", * * * *",
+        "* , * * *",
+        "* * , * *",
+        "* * * , *",
+        "* * * * ,",
+        "* * , * ,",
+    ] {
+        let schedule = Schedule::parse(text).unwrap();
+        let next = schedule.next(at("2026-01-01T00:00:00Z"), &TimeZone::UTC);
+        assert_eq!(next, Ok(None), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_parses_or_is_refused(text in "[-0-9a-zA-Z*?/, @=_.+]{0,40}") {

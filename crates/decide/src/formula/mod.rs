@@ -149,8 +149,7 @@ fn wrapped(text: &str) -> String {
 /// A trigger's value as a formula sees it: after the conversion to a quantity
 /// with three decimals, in which it leaves the trigger.
 pub fn seen(value: f64) -> f64 {
-    let value = if value.is_finite() { value } else { 0.0 };
-    Quantity::parse(&format!("{value:.3}")).map_or(0.0, |quantity| quantity.as_f64())
+    Quantity::from_f64(value).unwrap_or_default().as_f64()
 }
 
 /// A float in thousandths, cut off; what does not fit is the least number.

@@ -3,6 +3,8 @@
 //! A small value can print a large text many times over, so each piece is paid
 //! for before it is added, and nothing longer than a text may be is built.
 
+use api::go::float::general;
+
 use super::value::{Budget, Key, MAX_TEXT, NO_MEMORY, Value};
 
 /// Go's `%v`.
@@ -50,7 +52,7 @@ fn print(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), Str
         Value::Nil => "<nil>".to_owned(),
         Value::Bool(b) => b.to_string(),
         Value::Int(n) => n.to_string(),
-        Value::Float(n) => show_float(*n),
+        Value::Float(n) => general(*n),
         Value::Env => "map[]".to_owned(),
         Value::Time(at, _) => at.to_string(),
         Value::Duration(nanos) => api::duration::GoDuration(*nanos).to_string(),
@@ -64,31 +66,9 @@ fn print_key(key: &Key, out: &mut String, budget: &mut Budget) -> Result<(), Str
         Key::Nil => add("<nil>", out, budget),
         Key::Bool(b) => add(&b.to_string(), out, budget),
         Key::Int(n) => add(&n.to_string(), out, budget),
-        Key::Float(bits) => add(&show_float(f64::from_bits(*bits)), out, budget),
+        Key::Float(bits) => add(&general(f64::from_bits(*bits)), out, budget),
         Key::Text(text) => add(text, out, budget),
     }
-}
-
-/// A float as Go's `%v` prints it: the shortest text, with an exponent below
-/// 1e-4 and from 1e21.
-pub(super) fn show_float(n: f64) -> String {
-    if n.is_nan() {
-        return "NaN".to_owned();
-    }
-    if n.is_infinite() {
-        return if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let size = n.abs();
-    if size != 0.0 && !(1e-4..1e21).contains(&size) {
-        let text = format!("{n:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        return format!("{digits}e{sign}{exponent:0>2}");
-    }
-    n.to_string()
 }
 
 /// Go's indented JSON.
@@ -114,7 +94,7 @@ fn write(value: &Value, level: usize, out: &mut String, budget: &mut Budget) -> 
     match value {
         Value::Nil => add("null", out, budget),
         Value::Float(n) if !n.is_finite() => {
-            Err(format!("json: unsupported value: {}", show_float(*n)))
+            Err(format!("json: unsupported value: {}", general(*n)))
         }
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => print(value, out, budget),
         Value::Duration(nanos) => add(&nanos.to_string(), out, budget),

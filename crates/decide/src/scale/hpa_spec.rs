@@ -57,8 +57,7 @@ pub struct SpecError(pub String);
 
 /// A trigger's threshold as the HPA gets it: rounded to three decimals.
 pub fn target_text(threshold: f64) -> String {
-    let text = format!("{threshold:.3}");
-    Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
+    Quantity::from_f64(threshold).map_or_else(|| threshold.to_string(), |q| q.to_string())
 }
 
 /// The name of a ScaledObject's HPA.

@@ -415,8 +415,7 @@ impl<'a> Sim<'a> {
                         let health = &mut keda.object.status.health;
                         match fallback::settle(&keda.object.spec, health, &read, replicas, ready) {
                             Settled::Value { value, .. } => {
-                                let quantity = Quantity::parse(&format!("{value:.3}")).ok()?;
-                                Some(quantity.milli_value())
+                                Some(Quantity::from_f64(value)?.milli_value())
                             }
                             // A formula is refused before the replay begins.
                             Settled::Nil | Settled::Error(_) => None,
