@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use api::pool::Pool;
+use api::pool::{NodeName, Pool};
 use decide::fit::{NodeInfo, PodInfo, PodKey, Taint, Verdict, schedule};
 use decide::nodes::{self, Instance, InstanceState, Observed, PoolView, State};
 use decide::victims::{Candidate, order};
@@ -432,40 +432,10 @@ impl Fleet {
 
 /// A node of a pool as the scheduler sees it.
 fn node(pool: &Pool, name: &str) -> Value {
-    let taints: Vec<Value> = pool
-        .taints
-        .iter()
-        .map(|t| json!({"key": t.key, "value": t.value, "effect": t.effect}))
-        .collect();
-    let mut labels = json!({
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/arch": "amd64",
-        "kubernetes.io/os": "linux",
-        "agentpool": pool.name,
-        "kubernetes.azure.com/agentpool": pool.name,
-        "node.kubernetes.io/instance-type": pool.sku,
-    });
-    for (key, value) in &pool.labels {
-        labels[key] = json!(value);
-    }
-    let mut amounts = json!({
-        "cpu": pool.cpus.to_string(),
-        "memory": format!("{}Gi", pool.memory),
-        "ephemeral-storage": "100Gi",
-        "pods": "110",
-    });
-    if pool.gpus > 0 {
-        let resource = match pool.gpu_model.starts_with("AMD") {
-            true => "amd.com/gpu",
-            false => "nvidia.com/gpu",
-        };
-        amounts[resource] = json!(pool.gpus.to_string());
-    }
-    json!({
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"taints": taints},
-        "status": {"allocatable": amounts,
-            "conditions": [{"type": "Ready", "status": "True"}]},
+    pool.node(&NodeName {
+        name,
+        resource_group: "",
+        region: "",
     })
 }
 
