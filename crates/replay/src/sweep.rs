@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::error::{InputError, Read};
-use crate::manifest::{PolicySource, kind, scaled_object_openapi};
+use crate::manifest::{PolicySource, check, kind, scaled_object_openapi};
 
 /// More variants than this are a typing error.
 const MOST: usize = 10_000;
@@ -76,6 +76,7 @@ impl Sweep {
                     false => number(*value),
                 };
                 set(&mut source.object, &place.path, new);
+                check(&format!("--sweep {}={value}", self.field), &source.object)?;
                 Ok((format!("{}={value}", self.field), source))
             })
             .collect()

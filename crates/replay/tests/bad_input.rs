@@ -109,6 +109,22 @@ fn refusal(policy: &str) -> String {
         .to_string()
 }
 
+/// A HorizontalPodAutoscaler on a metric whose unit is known.
+const HPA: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: h}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: my-gpu-workload}
+  maxReplicas: 5
+  behavior:
+    scaleDown: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}
+  metrics:
+  - type: External
+    external:
+      metric: {name: DCGM_FI_DEV_GPU_UTIL}
+      target: {type: AverageValue, averageValue: '70'}
+";
+
 #[test]
 fn a_policy_that_cannot_be_replayed_says_why() {
     let good = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
@@ -124,6 +140,22 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         (
             good.replace("minReplicaCount: 1", "minReplicaCount: 30"),
             "must be less than MaxReplicaCount=20",
+        ),
+        (
+            good.replace("maxReplicaCount: 20", "maxReplicaCount: many"),
+            "the API server would refuse it: spec.maxReplicaCount: Invalid value",
+        ),
+        (
+            good.replace("type: prometheus", "type: prometheus\n    metricType: Mean"),
+            "the API server would refuse it: spec.triggers[0].metricType: ",
+        ),
+        (
+            HPA.replace("maxReplicas: 5", "maxReplicas: 0"),
+            "the API server would refuse it: spec.maxReplicas: Invalid value: 0",
+        ),
+        (
+            HPA.replace("value: 1, periodSeconds: 60", "value: 0, periodSeconds: 60"),
+            "policies[0].value: Invalid value: 0",
         ),
         (good.replace("'5'", "'x'"), "threshold"),
         (good.replace("'5'", "'0'"), "threshold 0 is not above 0"),
@@ -215,6 +247,10 @@ fn a_sweep_needs_a_numeric_field() {
         ("query=5..10/5", "no numeric field query"),
         ("stabilizationWindowSeconds=0..300/100", "name one in full"),
         ("maxReplicaCount=1..2/0.5", "no whole number"),
+        (
+            "cooldownPeriod=99999999999..99999999999/1",
+            "--sweep cooldownPeriod=99999999999: the API server would refuse it: spec.cooldownPeriod",
+        ),
         ("threshold=5..1/5", "the end not below the start"),
         ("threshold=5..10/0", "the step must be above 0"),
         ("threshold=5-10", "write FIELD=FROM..TO/STEP"),
