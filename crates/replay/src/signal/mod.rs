@@ -93,6 +93,9 @@ impl Metrics {
     }
 }
 
+/// So many names of pods are tried on a matcher to see whether it takes all.
+const POD_NAMES: u64 = 1000;
+
 /// The labels of the simulated series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
@@ -129,6 +132,16 @@ impl Workload {
         })
     }
 
+    /// Whether a matcher may take some of the workload's GPUs and leave others.
+    fn divides(&self, matcher: &Matcher) -> bool {
+        match matcher.name.as_str() {
+            "gpu" | "UUID" => true,
+            // Such as `web-.*`: names differ in their numbers alone.
+            "pod" | "exported_pod" => !(0..POD_NAMES).all(|n| matcher.matches(&self.pod(n))),
+            _ => false,
+        }
+    }
+
     pub(crate) fn fits(&self, matcher: &Matcher) -> bool {
         self.label(&matcher.name)
             .is_none_or(|value| matcher.matches(&value))
@@ -159,7 +172,7 @@ impl Signal {
         let expr = promql::parser::parse(query)
             .map_err(|e| fail(format!("query {query}: {}", e.render(query))))?;
         check(&expr, query, metrics, workload).map_err(fail)?;
-        let how = match Shape::of(&expr, metrics) {
+        let how = match Shape::of(&expr, metrics, workload) {
             Some(shape) => How::Counts(shape),
             None => How::Engine(Engine::of(query, &expr, metrics, workload)),
         };
