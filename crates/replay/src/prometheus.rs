@@ -5,7 +5,7 @@ use promql::parser::ast::{AggOp, Expr, Kind};
 use serde_json::Value;
 
 use crate::error::{InputError, Read};
-use crate::load::{Observed, Sight};
+use crate::load::{MAX_ROWS, Observed, Sight};
 use crate::policy::Policy;
 use crate::signal::Unit;
 
@@ -34,6 +34,12 @@ impl Stretch {
             return fail(
                 "the time is shorter than two steps; give a longer one or a smaller --step",
             );
+        }
+        if (to - from) / step >= MAX_ROWS as i64 {
+            return Err(InputError::new(
+                "--step",
+                format!("that is more than {MAX_ROWS} points; give a longer --step or less time"),
+            ));
         }
         Ok(Self { from, to, step })
     }
@@ -151,6 +157,16 @@ struct Plain {
 }
 
 fn plain(place: &str, policy: &Policy) -> Read<Plain> {
+    if policy.keda.is_none() {
+        return Err(InputError::new(
+            place,
+            format!(
+                "{} has no query to ask: what its metric is made of is set elsewhere; give the \
+                 ScaledObject, or record what was observed and give --observed",
+                policy.name
+            ),
+        ));
+    }
     let query = policy.triggers.first().map_or("", |t| &t.signal.query);
     let shape = policy.triggers.first().and_then(|t| t.signal.shape());
     let read = || {

@@ -21,6 +21,8 @@ pub struct Row {
     pub actuation: &'static str,
     /// GPUs of a replica.
     pub gpus: u32,
+    /// What the model takes the policy to do: see [`Policy::terms`].
+    pub terms: Vec<String>,
     /// What it came to.
     pub outcome: Outcome,
     /// Fewest GPU-hours with as much unmet.
@@ -102,6 +104,7 @@ pub fn run_all(
                 place: job.policy.place.clone(),
                 actuation: job.policy.actuation.as_str(),
                 gpus: job.policy.gpus,
+                terms: job.policy.terms(),
                 oracle_gpu_hours: ideal,
                 outcome,
                 swept: job.swept,

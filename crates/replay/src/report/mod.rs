@@ -121,6 +121,15 @@ impl Report {
                     time(model.nodes.unneeded)
                 ),
             ));
+            lines.push((
+                "scheduler",
+                "kube-scheduler's filters and scores choose a replica's node, in the order of \
+                 creation; nothing else runs on the nodes"
+                    .into(),
+            ));
+        }
+        for line in self.policy_lines() {
+            lines.push(("policy", line));
         }
         lines.push((
             "overload",
@@ -130,6 +139,27 @@ impl Report {
             },
         ));
         lines
+    }
+
+    /// What the model takes each policy to do; policies of which the same is
+    /// said share a line.
+    fn policy_lines(&self) -> Vec<String> {
+        let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+        for row in &self.rows {
+            let text = row.terms.join("; ");
+            match said.iter_mut().find(|s| s.0 == text) {
+                Some(same) => same.1.push(&row.name),
+                None => said.push((text, vec![&row.name])),
+            }
+        }
+        let line = |(text, mut names): (String, Vec<&str>)| {
+            names.dedup();
+            match names.len() {
+                1..=3 => format!("{}: {text}", names.join(", ")),
+                more => format!("{}, {} and {} more: {text}", names[0], names[1], more - 2),
+            }
+        };
+        said.into_iter().map(line).collect()
     }
 
     /// What is known of the demand where the GPUs were saturated.

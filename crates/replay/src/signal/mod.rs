@@ -133,7 +133,7 @@ impl Workload {
     }
 
     /// Whether a matcher may take some of the workload's GPUs and leave others.
-    fn divides(&self, matcher: &Matcher) -> bool {
+    pub(crate) fn divides(&self, matcher: &Matcher) -> bool {
         match matcher.name.as_str() {
             "gpu" | "UUID" => true,
             // Such as `web-.*`: names differ in their numbers alone.
