@@ -114,16 +114,16 @@ impl Policy {
                 Actuation::Direct => "polled with each scrape".to_owned(),
             });
         }
+        let window = HpaConfig::default().downscale_stabilization.as_secs();
         match &self.spec.behavior {
-            None => out.push(
-                "up to twice the replicas, or 4, a sync; down after 300 s of stabilization"
-                    .to_owned(),
-            ),
+            None => out.push(format!(
+                "up to twice the replicas, or 4, a sync; down after {window} s of stabilization"
+            )),
             Some(behavior) => {
                 let up = "4 pods or 100 % each 15 s, whichever is more";
                 out.push(format!("up {}", rates(behavior.scale_up.as_ref(), up, 0)));
                 let down = "100 % each 15 s";
-                let window = 300;
+                let window = i32::try_from(window).unwrap_or(i32::MAX);
                 out.push(format!(
                     "down {}",
                     rates(behavior.scale_down.as_ref(), down, window)

@@ -6,6 +6,7 @@ mod common;
 
 use common::{WORKLOAD, builder, scaled_object};
 use replay::load::{Observed, Sight};
+use replay::prometheus::{Stretch, queries};
 use replay::sweep::Sweep;
 use replay::{Builder, DemandOptions, Load, Manifests};
 
@@ -139,7 +140,7 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         ),
         (
             good.replace("minReplicaCount: 1", "minReplicaCount: 30"),
-            "must be less than MaxReplicaCount=20",
+            "would refuse it: spec: Invalid value: minReplicaCount must be less than",
         ),
         (
             good.replace("maxReplicaCount: 20", "maxReplicaCount: many"),
@@ -156,6 +157,24 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         (
             HPA.replace("value: 1, periodSeconds: 60", "value: 0, periodSeconds: 60"),
             "policies[0].value: Invalid value: 0",
+        ),
+        (
+            HPA.replace(
+                "_UTIL}",
+                "_UTIL, selector: {matchLabels: {deployment: web}}}",
+            ),
+            "label deployment=web of the selector of metric DCGM_FI_DEV_GPU_UTIL does not take all",
+        ),
+        (
+            HPA.replace("_UTIL}", "_UTIL, selector: {matchLabels: {gpu: '0'}}}"),
+            "label gpu=0 of the selector",
+        ),
+        (
+            HPA.replace(
+                "_UTIL}",
+                "_UTIL, selector: {matchExpressions: [{key: a, operator: Exists}]}}",
+            ),
+            "matchExpressions of metric DCGM_FI_DEV_GPU_UTIL are not read",
         ),
         (good.replace("'5'", "'x'"), "threshold"),
         (good.replace("'5'", "'0'"), "threshold 0 is not above 0"),
@@ -214,6 +233,36 @@ fn a_policy_that_cannot_be_replayed_says_why() {
 }
 
 #[test]
+fn a_server_is_asked_for_what_can_be_counted() {
+    let day = 86_400_000;
+    let error = Stretch::new(0, 30_000 * day, 1000).unwrap_err().to_string();
+    assert!(
+        error.starts_with("--step: that is more than 4000000 points"),
+        "{error}"
+    );
+    assert!(Stretch::new(0, 14 * day, 1000).is_ok());
+    let fitting = HPA.replace(
+        "_UTIL}",
+        "_UTIL, selector: {matchLabels: {deployment: my-gpu-workload}}}",
+    );
+    let hpa = common::policy(&fitting);
+    let error = queries("--prometheus http://p", &hpa, None, None).unwrap_err();
+    assert!(
+        error.to_string().contains("give the ScaledObject"),
+        "{error}"
+    );
+    let terms = hpa.terms();
+    assert_eq!(
+        terms,
+        [
+            "up 4 pods or 100 % each 15 s, whichever is more",
+            "down 1 pods each 60 s, after 300 s of stabilization",
+            "metric DCGM_FI_DEV_GPU_UTIL is taken as the sum over the workload's GPUs",
+        ]
+    );
+}
+
+#[test]
 fn a_sweep_needs_a_numeric_field() {
     let text = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
     let builder = builder(&text);
@@ -247,17 +296,13 @@ fn a_sweep_needs_a_numeric_field() {
         ("query=5..10/5", "no numeric field query"),
         ("stabilizationWindowSeconds=0..300/100", "name one in full"),
         ("maxReplicaCount=1..2/0.5", "no whole number"),
-        (
-            "cooldownPeriod=99999999999..99999999999/1",
-            "--sweep cooldownPeriod=99999999999: the API server would refuse it: spec.cooldownPeriod",
-        ),
         ("threshold=5..1/5", "the end not below the start"),
         ("threshold=5..10/0", "the step must be above 0"),
         ("threshold=5-10", "write FIELD=FROM..TO/STEP"),
         ("threshold=a..b/c", "\"a\" is not a number"),
         (
             "minReplicaCount=10..30/10",
-            "must be less than MaxReplicaCount=20",
+            "--sweep minReplicaCount=30: the API server would refuse it: spec",
         ),
     ];
     for (sweep, want) in table {

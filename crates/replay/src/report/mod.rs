@@ -138,6 +138,14 @@ impl Report {
                 false => "work that cannot be served when it comes is lost".into(),
             },
         ));
+        let step = self.rows.iter().map(|r| r.oracle_step).max().unwrap_or(1);
+        if model.queueing {
+            let text = "not computed: with a queue, foresight may serve work later than it came";
+            lines.push(("ideal", text.into()));
+        } else if step > 1 {
+            let text = format!("in steps of {step} replicas, so a little too high");
+            lines.push(("ideal", text));
+        }
         lines
     }
 
