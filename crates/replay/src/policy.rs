@@ -73,7 +73,7 @@ pub struct Policy {
     pub spec: HpaSpec,
     /// How it acts.
     pub actuation: Actuation,
-    /// Its triggers, one for each metric of the spec.
+    /// Its triggers: one for each metric of the spec, or all of the formula.
     pub triggers: Vec<Trigger>,
     /// The workload.
     pub workload: Workload,
@@ -115,6 +115,10 @@ impl Policy {
             });
         }
         let window = HpaConfig::default().downscale_stabilization.as_secs();
+        let modifiers = self.keda.as_ref().and_then(|o| o.spec.modifiers());
+        if let Some(modifiers) = modifiers {
+            out.push(format!("one metric by the formula {}", modifiers.formula));
+        }
         match &self.spec.behavior {
             None => out.push(format!(
                 "up to twice the replicas, or 4, a sync; down after {window} s of stabilization"
@@ -174,13 +178,6 @@ impl Builder {
         namespace(&source.object).clone_into(&mut object.metadata.namespace);
         checks::counts(&object).map_err(fail)?;
         checks::triggers(&object.spec.triggers).map_err(fail)?;
-        if object.spec.modifiers().is_some() {
-            return Err(fail(
-                "scalingModifiers are not supported yet; write one trigger whose query combines \
-                 the metrics"
-                    .to_owned(),
-            ));
-        }
         let (group, version, kind) = object.spec.scale_target_ref.gvk();
         let workload = object.spec.scale_target_ref.name.clone();
         let (workload, template) = self.target(source, &kind, &workload)?;

@@ -147,12 +147,17 @@ fn a_policy_that_cannot_be_replayed_says_why() {
             "the API server would refuse it: spec.maxReplicaCount: Invalid value",
         ),
         (
-            good.replace("type: prometheus", "type: prometheus\n    metricType: Mean"),
-            "the API server would refuse it: spec.triggers[0].metricType: ",
+            scaled_object(
+                "avg(DCGM_FI_DEV_GPU_UTIL)",
+                "5",
+                "  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {policies: \
+                 [{type: Pods, value: 1}]}}}}\n",
+            ),
+            "scaleUp.policies[0].periodSeconds: Required value",
         ),
         (
             HPA.replace("maxReplicas: 5", "maxReplicas: 0"),
-            "the API server would refuse it: spec.maxReplicas: Invalid value: 0",
+            "the API server would refuse it: spec.maxReplicas: Required value",
         ),
         (
             HPA.replace("value: 1, periodSeconds: 60", "value: 0, periodSeconds: 60"),
