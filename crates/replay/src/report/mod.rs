@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::load::{Load, Observed};
 use crate::model::{Model, Starting};
-use crate::sim::Outcome;
+use crate::sim::{Outcome, Point};
 use crate::study::{Fidelity, Row};
 
 /// Everything that a report shows.
@@ -182,8 +182,9 @@ impl Report {
         })
     }
 
-    /// For scripts.
-    pub fn to_json(&self) -> Value {
+    /// For scripts; with `timeline` the courses that were kept, as rows of
+    /// seconds, replicas, ready replicas and GPUs of nodes.
+    pub fn to_json(&self, timeline: bool) -> Value {
         let outcome = |o: &Outcome| {
             json!({
                 "gpu_hours": o.gpu_hours,
@@ -191,6 +192,9 @@ impl Report {
                 "unmet_fraction": o.unmet_fraction,
                 "overloaded_fraction": o.overloaded_fraction,
                 "scale_events": o.scale_events,
+                "mean_replicas": o.mean_replicas,
+                "max_replicas": o.max_replicas,
+                "max_nodes": o.max_nodes,
                 "cost": o.cost,
                 "mean_wait_seconds": o.mean_wait_seconds,
             })
@@ -204,6 +208,11 @@ impl Report {
                 out["place"] = json!(row.place);
                 out["actuation"] = json!(row.actuation);
                 out["oracle_gpu_hours"] = json!(row.oracle_gpu_hours);
+                if timeline && !row.outcome.timeline.is_empty() {
+                    let point =
+                        |p: &Point| json!([p.t as f64 / 1000.0, p.replicas, p.ready, p.node_gpus]);
+                    out["timeline"] = row.outcome.timeline.iter().map(point).collect();
+                }
                 if let Some(value) = row.swept {
                     out["value"] = json!(value);
                     out["efficient"] = json!(row.efficient);

@@ -68,6 +68,8 @@ pub(super) struct Fleet {
     pub starting: u32,
     /// When the next replica becomes ready.
     pub next_ready: i64,
+    /// Nodes that are ordered or there.
+    pub nodes: u32,
     /// GPUs of all nodes that are ordered or there.
     pub node_gpus: f64,
     /// What all nodes cost an hour.
@@ -102,6 +104,7 @@ impl Fleet {
             ready: 0,
             starting: 0,
             next_ready: NEVER,
+            nodes: 0,
             node_gpus: 0.0,
             price: 0.0,
             epoch,
@@ -308,6 +311,7 @@ impl Fleet {
             ordered: stamp(self.epoch + ordered),
             state: InstanceState::Creating,
         });
+        self.nodes += 1;
         self.node_gpus += f64::from(self.pools[pool].gpus);
         self.price += self.pools[pool].price;
         name
@@ -412,6 +416,7 @@ impl Fleet {
             };
             view.instances.remove(place);
             view.target = view.target.saturating_sub(1);
+            self.nodes = self.nodes.saturating_sub(1);
             self.node_gpus -= f64::from(self.pools[at].gpus);
             self.price -= self.pools[at].price;
             break;

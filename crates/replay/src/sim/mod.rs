@@ -41,6 +41,12 @@ pub struct Outcome {
     pub overloaded_fraction: f64,
     /// Changes of the wanted replica count.
     pub scale_events: u64,
+    /// Replicas that existed, on average over the time.
+    pub mean_replicas: f64,
+    /// Most replicas at once.
+    pub max_replicas: u32,
+    /// Most nodes that were ordered or there at once; `None` without pools.
+    pub max_nodes: Option<u32>,
     /// How long work waited on average; `None` without a queue.
     pub mean_wait_seconds: Option<f64>,
     /// Replicas over time, where it was asked for.
@@ -100,6 +106,8 @@ struct Sim<'a> {
     price_ms: f64,
     flow: crate::load::Flow,
     events: u64,
+    max_replicas: u32,
+    max_nodes: u32,
     timeline: Option<Vec<Point>>,
 }
 
@@ -222,6 +230,8 @@ impl<'a> Sim<'a> {
             price_ms: 0.0,
             flow: crate::load::Flow::default(),
             events: 0,
+            max_replicas: 0,
+            max_nodes: 0,
             timeline: watch.timeline.then(Vec::new),
         };
         // What is there at the start has been there for long.
@@ -263,10 +273,13 @@ impl<'a> Sim<'a> {
 
     fn note(&mut self, now: i64) {
         self.signals.note(now, &self.fleet, self.queue);
+        let replicas = u32::try_from(self.fleet.replicas.len()).unwrap_or(u32::MAX);
+        self.max_replicas = self.max_replicas.max(replicas);
+        self.max_nodes = self.max_nodes.max(self.fleet.nodes);
         if let Some(timeline) = &mut self.timeline {
             let point = Point {
                 t: now,
-                replicas: u32::try_from(self.fleet.replicas.len()).unwrap_or(u32::MAX),
+                replicas,
                 ready: self.fleet.ready,
                 node_gpus: self.fleet.node_gpus,
             };
@@ -501,6 +514,12 @@ impl<'a> Sim<'a> {
             unmet_fraction: share(unmet, self.flow.work),
             overloaded_fraction: share(self.flow.over, total),
             scale_events: self.events,
+            mean_replicas: share(
+                self.gpu_ms,
+                f64::from(self.policy.gpus) * self.load.end as f64,
+            ),
+            max_replicas: self.max_replicas,
+            max_nodes: pools.then_some(self.max_nodes),
             mean_wait_seconds: self
                 .model
                 .queueing
