@@ -88,6 +88,8 @@ pub struct Policy {
     /// Fully paused: nothing acts; at so many replicas, where given.
     pub(crate) paused: Option<Option<i32>>,
     pub(crate) pod: PodInfo,
+    /// A StatefulSet that makes its pods one after the other.
+    pub(crate) ordered: bool,
 }
 
 impl Policy {
@@ -275,6 +277,7 @@ impl Builder {
                 keda: Some(object),
                 paused,
                 pod: PodInfo::parse(&Value::Null),
+                ordered: false,
             },
             &template,
         )
@@ -372,6 +375,7 @@ impl Builder {
                 keda: None,
                 paused: None,
                 pod: PodInfo::parse(&Value::Null),
+                ordered: false,
             },
             &template,
         )
@@ -443,12 +447,15 @@ impl Builder {
                 ),
             ));
         }
+        let ordered =
+            workload.kind == "StatefulSet" && target["spec"]["podManagementPolicy"] != "Parallel";
         let initial = target["spec"]["replicas"].as_i64().unwrap_or(1);
         let object = &policy.object;
         Ok(Policy {
             name: format!("{} {}/{}", object.kind, object.namespace, object.name),
             gpus,
             pod,
+            ordered,
             initial: i32::try_from(initial).unwrap_or(1).max(0),
             ..policy
         })

@@ -110,6 +110,11 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether replicas have ordinals and go in their order.
+    pub(crate) fn has_ordinals(&self) -> bool {
+        self.kind == "StatefulSet"
+    }
+
     /// Name of a replica's pod.
     pub(crate) fn pod(&self, number: u64) -> String {
         match self.kind.as_str() {

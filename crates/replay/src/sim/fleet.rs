@@ -1,6 +1,8 @@
 //! Replicas and the nodes under them. Which node takes a replica, which replica
 //! goes first and which nodes are ordered or given back is decided by
-//! `decide::{fit, victims, nodes}`; this file only carries it out in time.
+//! `decide::{fit, victims, nodes}`; this file only carries it out in time. Of a
+//! StatefulSet the highest ordinal goes first, and unless its pods are managed
+//! in parallel each waits for the one before it to be ready.
 
 use std::sync::Arc;
 
@@ -56,6 +58,10 @@ pub(super) struct Fleet {
     coming: Vec<Coming>,
     pod: PodInfo,
     workload: Workload,
+    /// Replicas that are to exist.
+    wanted: usize,
+    /// Each replica waits for the one before it to be ready.
+    ordered: bool,
     next_number: u64,
     made: u32,
     plans: bool,
@@ -96,6 +102,8 @@ impl Fleet {
             coming: Vec::new(),
             pod: policy.pod.clone(),
             workload: policy.workload.clone(),
+            wanted: 0,
+            ordered: policy.ordered,
             next_number: 0,
             made: 0,
             plans: model.pools.iter().any(Pool::scales),
@@ -131,6 +139,7 @@ impl Fleet {
     /// The replicas that are there when the load begins: ready where there is
     /// a node for them.
     pub(super) fn begin(&mut self, count: usize) {
+        self.wanted = count;
         for _ in 0..count {
             self.create(0);
         }
@@ -158,6 +167,10 @@ impl Fleet {
                 }
             }
             self.count();
+            if self.replicas.len() < self.wanted {
+                self.grow(now);
+                self.dirty = true;
+            }
         }
         let mut arrived = false;
         while let Some(at) = self.coming.iter().position(|c| c.at <= now) {
@@ -177,24 +190,43 @@ impl Fleet {
 
     /// Brings the number of replicas to `wanted`.
     pub(super) fn scale(&mut self, wanted: usize, now: i64) {
+        self.wanted = wanted;
         if wanted < self.replicas.len() {
             self.shrink(wanted, now);
         } else {
-            for _ in self.replicas.len()..wanted {
-                self.create(now);
-            }
-            self.place(now);
+            self.grow(now);
         }
         self.count();
         self.dirty = true;
         self.plan(now);
     }
 
+    /// Makes the replicas that are missing, as far as their order allows.
+    fn grow(&mut self, now: i64) {
+        while self.replicas.len() < self.wanted {
+            if self.ordered && self.replicas.iter().any(|r| !r.ready) {
+                break;
+            }
+            self.create(now);
+            if self.ordered {
+                self.place(now);
+            }
+        }
+        self.place(now);
+    }
+
     fn create(&mut self, now: i64) {
         self.next_number += 1;
-        let number = self.next_number;
+        let free = |n: &u64| self.replicas.iter().all(|r| r.number != *n);
+        let number = match self.workload.has_ordinals() {
+            true => (0..self.next_number).find(free).unwrap_or_default(),
+            false => self.next_number,
+        };
         // Uids are random; equals are told apart by them.
-        let uid = format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let uid = format!(
+            "{:016x}",
+            self.next_number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        );
         self.replicas.push(Replica {
             number,
             uid,
@@ -268,7 +300,10 @@ impl Fleet {
             all.push((candidate, r.number));
         }
         let at = stamp(epoch + now);
-        all.sort_by(|a, b| order(&a.0, &b.0, at));
+        match self.workload.has_ordinals() {
+            true => all.sort_by_key(|(_, ordinal)| std::cmp::Reverse(*ordinal)),
+            false => all.sort_by(|a, b| order(&a.0, &b.0, at)),
+        }
         let gone: Vec<u64> = all
             .iter()
             .take(self.replicas.len() - wanted)
