@@ -162,7 +162,8 @@ impl Manifests {
     }
 }
 
-const HPA: (&str, &str, &str) = ("autoscaling", "v2", "HorizontalPodAutoscaler");
+/// The one version of HorizontalPodAutoscalers that is read.
+pub(crate) const HPA: (&str, &str, &str) = ("autoscaling", "v2", "HorizontalPodAutoscaler");
 
 /// Refuses a policy that the API server would refuse: unknown fields, values
 /// that the schema does not allow, rules of the kind.

@@ -9,6 +9,7 @@ use replay::load::{Observed, Sight};
 use replay::prometheus::{Stretch, queries};
 use replay::sweep::Sweep;
 use replay::{Builder, DemandOptions, Load, Manifests};
+use serde_json::json;
 
 fn demand(text: &str) -> String {
     let options = DemandOptions::default();
@@ -293,10 +294,11 @@ fn a_sweep_needs_a_numeric_field() {
             .len(),
         4
     );
+    assert_eq!(names("scaleUp.tolerance=0.1..0.3/0.1").unwrap().len(), 3);
     let table = [
         (
             "treshold=5..10/5",
-            "no numeric field treshold; it has spec.maxReplicaCount",
+            "no numeric field treshold, did you mean threshold? It has spec.maxReplicaCount",
         ),
         ("query=5..10/5", "no numeric field query"),
         ("stabilizationWindowSeconds=0..300/100", "name one in full"),
@@ -314,4 +316,46 @@ fn a_sweep_needs_a_numeric_field() {
         let error = names(sweep).unwrap_err();
         assert!(error.contains(want), "{sweep}: {error}");
     }
+}
+
+#[test]
+fn a_sweep_of_an_hpa_may_set_what_it_leaves_out() {
+    let milli = HPA.replace("averageValue: '70'", "averageValue: 700m");
+    let builder = builder(&milli.replace("value: 1, p", "value: 10, p"));
+    let source = &builder.manifests.policies[0];
+    for (sweep, at, want) in [
+        ("minReplicas=2..2/1", "/spec/minReplicas", json!(2)),
+        (
+            "averageValue=0.5..0.5/1",
+            "/spec/metrics/0/external/target/averageValue",
+            json!("0.5"),
+        ),
+        (
+            "scaleUp.stabilizationWindowSeconds=60..60/1",
+            "/spec/behavior/scaleUp/stabilizationWindowSeconds",
+            json!(60),
+        ),
+        (
+            "scaleDown.tolerance=0.2..0.2/1",
+            "/spec/behavior/scaleDown/tolerance",
+            json!("0.2"),
+        ),
+        (
+            "policies.value=5..5/1",
+            "/spec/behavior/scaleDown/policies/0/value",
+            json!(5),
+        ),
+    ] {
+        let variants = Sweep::parse(sweep).unwrap().variants(source);
+        let variants = variants.unwrap_or_else(|e| panic!("{sweep}: {e}"));
+        let object = &variants[0].1.object;
+        assert_eq!(object.pointer(at), Some(&want), "{sweep}: {object}");
+        builder.build(&variants[0].1).unwrap();
+    }
+    let refused = |sweep: &str| {
+        let sweep = Sweep::parse(sweep).unwrap();
+        sweep.variants(source).unwrap_err().to_string()
+    };
+    assert!(refused("maxReplica=1..2/1").contains("did you mean maxReplicas?"));
+    assert!(refused("maxReplicas=0..2/1").contains("--sweep maxReplicas=0: the API server"));
 }
