@@ -1,9 +1,10 @@
 //! Manifests: the policies and the workloads that they scale.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use api::yaml;
-use cluster::schema::{FieldValidation, Structural, decode_check};
+use cluster::schema::{FieldValidation, Structural, apply_defaults, decode_check, validate};
 use serde_json::Value;
 
 use crate::error::{InputError, Read};
@@ -82,13 +83,7 @@ impl Manifests {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         match (group, kind) {
             ("keda.sh", "ScaledObject") => {
-                let read = scaled_object_schema().unknown(&mut object.clone());
-                let unknown = read.map_err(|problem| InputError::new(place, problem))?;
-                if let Some(first) = unknown.first() {
-                    return fail(format!(
-                        "unknown field {first}; remove it or correct its name"
-                    ));
-                }
+                check(place, &object)?;
                 self.policy(place, object)
             }
             ("autoscaling", "HorizontalPodAutoscaler") => {
@@ -97,7 +92,7 @@ impl Manifests {
                         "autoscaling/{version} is not read; write it as autoscaling/v2"
                     ));
                 }
-                strict(place, (group, version, kind), &object)?;
+                check(place, &object)?;
                 self.policy(place, object)
             }
             ("apps", "Deployment" | "StatefulSet" | "ReplicaSet") => {
@@ -167,9 +162,39 @@ impl Manifests {
     }
 }
 
-/// The schema of ScaledObjects.
-pub(crate) fn scaled_object_schema() -> Structural {
-    Structural::compile(&scaled_object_openapi())
+/// The one version of HorizontalPodAutoscalers that is read.
+pub(crate) const HPA: (&str, &str, &str) = ("autoscaling", "v2", "HorizontalPodAutoscaler");
+
+/// Refuses a policy that the API server would refuse: unknown fields, values
+/// that the schema does not allow, rules of the kind.
+pub(crate) fn check(place: &str, object: &Value) -> Read<()> {
+    let fail = |problem: String| Err(InputError::new(place, problem));
+    let faults = if kind(object) == "ScaledObject" {
+        let schema = scaled_object_schema();
+        let unknown = schema.unknown(&mut object.clone());
+        let unknown = unknown.map_err(|problem| InputError::new(place, problem))?;
+        if let Some(first) = unknown.first() {
+            return fail(format!(
+                "unknown field {first}; remove it or correct its name"
+            ));
+        }
+        schema.validate(object)
+    } else {
+        let mut whole = strict(place, HPA, object)?;
+        whole["metadata"]["namespace"] = Value::from(namespace(object));
+        apply_defaults(HPA, &mut whole);
+        validate(HPA, &whole, None)
+    };
+    match faults.first() {
+        Some(fault) => fail(format!("the API server would refuse it: {fault}")),
+        None => Ok(()),
+    }
+}
+
+/// The schema of ScaledObjects, compiled once.
+fn scaled_object_schema() -> &'static Structural {
+    static SCHEMA: OnceLock<Structural> = OnceLock::new();
+    SCHEMA.get_or_init(|| Structural::compile(&scaled_object_openapi()))
 }
 
 pub(crate) fn scaled_object_openapi() -> Value {
@@ -182,8 +207,8 @@ pub(crate) fn scaled_object_openapi() -> Value {
     })
 }
 
-fn strict(place: &str, gvk: (&str, &str, &str), object: &Value) -> Read<()> {
+fn strict(place: &str, gvk: (&str, &str, &str), object: &Value) -> Read<Value> {
     decode_check(gvk, object.clone(), Vec::new(), FieldValidation::Strict)
-        .map(|_| ())
+        .map(|(decoded, _)| decoded)
         .map_err(|e| InputError::new(place, e.message))
 }

@@ -13,7 +13,7 @@ use crate::load::Load;
 
 /// Most cells that a load is cut into.
 const CELLS: i64 = 10_080;
-/// Most layers; above that, several replicas make one.
+/// Most layers; above that, several replicas make one ([`Oracle::step`]).
 const LAYERS: usize = 400;
 
 /// A load prepared for one replica size and lag.
@@ -23,9 +23,12 @@ pub struct Oracle {
     layers: Vec<Vec<f32>>,
     /// Length of a cell in seconds.
     cell: f64,
+    /// Length of the last one, which the load's end may cut short.
+    last: f64,
     lag: f64,
     /// Height of a layer.
     gpus: f64,
+    step: u32,
     work: f64,
 }
 
@@ -65,13 +68,22 @@ impl Oracle {
         Self {
             layers: out,
             cell: cell as f64 / 1000.0,
+            last: (load.end - (count as i64 - 1) * cell).max(0) as f64 / 1000.0,
+            step: stack as u32,
             lag: lag_ms as f64 / 1000.0,
             gpus,
             work: total,
         }
     }
 
-    /// Fewest GPU-hours with at most this share of the work unmet.
+    /// Replicas that come and go together. Above 1 the result is a little too
+    /// high: foresight could have moved them one by one.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// Fewest GPU-hours with at most this share of the work unmet, where work
+    /// that is not served when it comes is lost.
     pub fn gpu_hours(&self, unmet_fraction: f64) -> f64 {
         let allowed = unmet_fraction * self.work + 1e-6 * self.work;
         // Prices between "never worth it" and "always worth it".
@@ -103,7 +115,6 @@ impl Oracle {
 
     /// Work served and GPU-seconds paid at a price for each GPU-second served.
     fn course(&self, price: f64) -> (f64, f64) {
-        let run = self.gpus * self.cell;
         let mut sum = (0.0, 0.0);
         for layer in &self.layers {
             // Value, work served and GPU-seconds of the best course that ends
@@ -112,6 +123,12 @@ impl Oracle {
             let mut on = (f64::MIN, 0.0, 0.0);
             for (c, work) in layer.iter().enumerate() {
                 let work = f64::from(*work);
+                let length = if c + 1 < layer.len() {
+                    self.cell
+                } else {
+                    self.last
+                };
+                let run = self.gpus * length;
                 // What runs when the load begins may have been started before.
                 let start = self.gpus * self.lag.min(c as f64 * self.cell);
                 let gain = price * work - run;
@@ -131,6 +148,8 @@ impl Oracle {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn load(values: &[f64]) -> Load {
@@ -150,6 +169,38 @@ mod tests {
         let seconds = |lag| Oracle::new(&gap, 1, lag).gpu_hours(0.0) * 3600.0;
         assert!((seconds(30_000) - 30.0).abs() < 1e-3, "stays on");
         assert!((seconds(5_000) - 25.0).abs() < 1e-3, "starts again");
+    }
+
+    proptest! {
+        #[test]
+        fn no_course_is_cheaper_at_as_much_unmet(
+            steps in proptest::collection::vec((0.0..6.0f64, 0..7u32), 2..60),
+            lag in 0..6i64,
+        ) {
+            let demand: Vec<f64> = steps.iter().map(|s| s.0).collect();
+            let load = load(&demand);
+            let oracle = Oracle::new(&load, 1, lag * 10_000);
+            // A course of replicas that serve, each paid for one lag before.
+            let (mut paid, mut unmet, mut before) = (0.0, 0.0, 0);
+            for (at, (demand, count)) in steps.iter().enumerate() {
+                let started = count.saturating_sub(before);
+                let wait = lag.min(i64::try_from(at).unwrap_or(i64::MAX)) as f64;
+                paid += (f64::from(*count) + f64::from(started) * wait) * 10.0;
+                unmet += (demand - f64::from(*count)).max(0.0) * 10.0;
+                before = *count;
+            }
+            let work: f64 = demand.iter().sum::<f64>() * 10.0;
+            let ideal = oracle.gpu_hours(unmet / work.max(1e-9)) * 3600.0;
+            prop_assert!(ideal <= paid * 1.002 + 1e-6, "{ideal} {paid} {unmet} of {work}");
+        }
+    }
+
+    #[test]
+    fn a_cell_that_the_end_cuts_short_costs_what_is_left_of_it() {
+        let times: Vec<i64> = (0..2).map(|n| n * 10_001).collect();
+        let load = Load::new(&times, vec![1.0, 1.0], false, 10_001);
+        let seconds = Oracle::new(&load, 1, 0).gpu_hours(0.0) * 3600.0;
+        assert!((seconds - 20.002).abs() < 1e-3, "{seconds}");
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use api::keda::{Gvkr, ScaledObject};
 use decide::explain::{Kind, Object};
 use decide::fit::PodInfo;
-use decide::hpa::{HpaConfig, HpaSpec, Numbers};
+use decide::hpa::{HpaConfig, HpaSpec, Numbers, ScalingPolicy, ScalingRules};
 use decide::scale::fallback::Target as Compared;
 use decide::scale::hpa_spec;
 use decide::scale::modifiers::Composite;
 use decide::scale::pause::Steering;
 use decide::scale::{checks, resource};
+use promql::labels::{MatchOp, Matcher};
 use serde_json::{Value, json};
 use triggers::MetricType;
 use triggers::prometheus::Config;
@@ -72,7 +73,7 @@ pub struct Policy {
     pub spec: HpaSpec,
     /// How it acts.
     pub actuation: Actuation,
-    /// Its triggers, one for each metric of the spec.
+    /// Its triggers: one for each metric of the spec, or all of the formula.
     pub triggers: Vec<Trigger>,
     /// The workload.
     pub workload: Workload,
@@ -87,6 +88,8 @@ pub struct Policy {
     /// Fully paused: nothing acts; at so many replicas, where given.
     pub(crate) paused: Option<Option<i32>>,
     pub(crate) pod: PodInfo,
+    /// A StatefulSet that makes its pods one after the other.
+    pub(crate) ordered: bool,
 }
 
 impl Policy {
@@ -101,6 +104,47 @@ impl Policy {
             name,
             namespace: self.object.namespace.clone(),
         }
+    }
+
+    /// What the model takes it to do, beside what the report says of all: how
+    /// often it looks, how fast it may move, what is assumed of its metrics.
+    pub fn terms(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        if let Some(object) = &self.keda {
+            out.push(match self.actuation {
+                Actuation::Hpa => format!("polled each {} s", object.spec.polling_seconds()),
+                Actuation::Direct => "polled with each scrape".to_owned(),
+            });
+        }
+        let window = HpaConfig::default().downscale_stabilization.as_secs();
+        let modifiers = self.keda.as_ref().and_then(|o| o.spec.modifiers());
+        if let Some(modifiers) = modifiers {
+            out.push(format!("one metric by the formula {}", modifiers.formula));
+        }
+        match &self.spec.behavior {
+            None => out.push(format!(
+                "up to twice the replicas, or 4, a sync; down after {window} s of stabilization"
+            )),
+            Some(behavior) => {
+                let up = "4 pods or 100 % each 15 s, whichever is more";
+                out.push(format!("up {}", rates(behavior.scale_up.as_ref(), up, 0)));
+                let down = "100 % each 15 s";
+                let window = i32::try_from(window).unwrap_or(i32::MAX);
+                out.push(format!(
+                    "down {}",
+                    rates(behavior.scale_down.as_ref(), down, window)
+                ));
+            }
+        }
+        if self.keda.is_none() {
+            for trigger in &self.triggers {
+                out.push(format!(
+                    "metric {} is taken as the sum over the workload's GPUs",
+                    trigger.metric
+                ));
+            }
+        }
+        out
     }
 
     /// Whether an evaluation looks at metrics.
@@ -136,13 +180,6 @@ impl Builder {
         namespace(&source.object).clone_into(&mut object.metadata.namespace);
         checks::counts(&object).map_err(fail)?;
         checks::triggers(&object.spec.triggers).map_err(fail)?;
-        if object.spec.modifiers().is_some() {
-            return Err(fail(
-                "scalingModifiers are not supported yet; write one trigger whose query combines \
-                 the metrics"
-                    .to_owned(),
-            ));
-        }
         let (group, version, kind) = object.spec.scale_target_ref.gvk();
         let workload = object.spec.scale_target_ref.name.clone();
         let (workload, template) = self.target(source, &kind, &workload)?;
@@ -230,6 +267,7 @@ impl Builder {
                 keda: Some(object),
                 paused,
                 pod: PodInfo::parse(&Value::Null),
+                ordered: false,
             },
             &template,
         )
@@ -269,6 +307,23 @@ impl Builder {
                      its query, or say --metric {name}=percent or {name}=ratio"
                 )));
             };
+            let selected = external.metric.selector.as_ref();
+            if selected.is_some_and(|s| !s.match_expressions.is_empty()) {
+                return Err(fail(format!(
+                    "matchExpressions of metric {name} are not read; write matchLabels, or give \
+                     the ScaledObject with its query"
+                )));
+            }
+            for (label, value) in selected.into_iter().flat_map(|s| &s.match_labels) {
+                let matcher = Matcher::new(label, MatchOp::Equal, value).map_err(&fail)?;
+                if !workload.fits(&matcher) || workload.divides(&matcher) {
+                    return Err(fail(format!(
+                        "label {label}={value} of the selector of metric {name} does not take \
+                         all of {} {}/{}, which is what would be summed",
+                        workload.kind, workload.namespace, workload.name
+                    )));
+                }
+            }
             let target = &external.target;
             let goal = match (&target.average_value, &target.value) {
                 (Some(goal), _) => Compared::Average(goal.as_f64()),
@@ -310,6 +365,7 @@ impl Builder {
                 keda: None,
                 paused: None,
                 pod: PodInfo::parse(&Value::Null),
+                ordered: false,
             },
             &template,
         )
@@ -381,14 +437,48 @@ impl Builder {
                 ),
             ));
         }
+        let ordered =
+            workload.kind == "StatefulSet" && target["spec"]["podManagementPolicy"] != "Parallel";
         let initial = target["spec"]["replicas"].as_i64().unwrap_or(1);
         let object = &policy.object;
         Ok(Policy {
             name: format!("{} {}/{}", object.kind, object.namespace, object.name),
             gpus,
             pod,
+            ordered,
             initial: i32::try_from(initial).unwrap_or(1).max(0),
             ..policy
         })
+    }
+}
+
+/// The rates of one direction in words; `preset` and `window` are Kubernetes'
+/// defaults where the behavior leaves them out.
+fn rates(rules: Option<&ScalingRules>, preset: &str, window: i32) -> String {
+    let select = rules.and_then(|r| r.select_policy.as_deref());
+    if select == Some("Disabled") {
+        return "disabled".to_owned();
+    }
+    let given = rules.map_or(&[][..], |r| &r.policies);
+    let one = |p: &ScalingPolicy| {
+        let unit = if p.kind == "Percent" { "%" } else { "pods" };
+        format!("{} {unit} each {} s", p.value, p.period_seconds)
+    };
+    let mut text = match given {
+        [] => preset.to_owned(),
+        list => list.iter().map(one).collect::<Vec<_>>().join(" or "),
+    };
+    if given.len() > 1 {
+        text += match select {
+            Some("Min") => ", whichever is less",
+            _ => ", whichever is more",
+        };
+    }
+    let window = rules
+        .and_then(|r| r.stabilization_window_seconds)
+        .unwrap_or(window);
+    match window {
+        0 => text,
+        _ => format!("{text}, after {window} s of stabilization"),
     }
 }

@@ -5,8 +5,8 @@ use promql::parser::ast::{AggOp, Expr, Kind};
 use serde_json::Value;
 
 use crate::error::{InputError, Read};
-use crate::load::{Observed, Sight};
-use crate::policy::Policy;
+use crate::load::{MAX_ROWS, Observed, Sight};
+use crate::policy::{Policy, Trigger};
 use crate::signal::Unit;
 
 /// Most points asked for at once; servers refuse more than 11,000.
@@ -34,6 +34,12 @@ impl Stretch {
             return fail(
                 "the time is shorter than two steps; give a longer one or a smaller --step",
             );
+        }
+        if (to - from) / step >= MAX_ROWS as i64 {
+            return Err(InputError::new(
+                "--step",
+                format!("that is more than {MAX_ROWS} points; give a longer --step or less time"),
+            ));
         }
         Ok(Self { from, to, step })
     }
@@ -141,8 +147,9 @@ pub struct History {
     pub ready: Series,
 }
 
-/// The policy's query as a sum or an average of one metric.
+/// A policy's query that is a sum or an average of one metric: the first one.
 struct Plain {
+    query: String,
     op: AggOp,
     unit: Unit,
     factor: f64,
@@ -151,21 +158,33 @@ struct Plain {
 }
 
 fn plain(place: &str, policy: &Policy) -> Read<Plain> {
-    let query = policy.triggers.first().map_or("", |t| &t.signal.query);
-    let shape = policy.triggers.first().and_then(|t| t.signal.shape());
-    let read = || {
-        let (op, unit, factor) = shape?.plain().filter(|p| p.2 != 0.0)?;
-        let expr = promql::parser::parse(query).ok()?;
+    if policy.keda.is_none() {
+        return Err(InputError::new(
+            place,
+            format!(
+                "{} has no query to ask: what its metric is made of is set elsewhere; give the \
+                 ScaledObject, or record what was observed and give --observed",
+                policy.name
+            ),
+        ));
+    }
+    let read = |trigger: &Trigger| {
+        let shape = trigger.signal.shape()?;
+        let (op, unit, factor) = shape.plain().filter(|p| p.2 != 0.0)?;
+        let query = trigger.signal.query.clone();
+        let expr = promql::parser::parse(&query).ok()?;
         let part = selector(&expr)?;
         let selector = query.get(part.start..part.end)?.to_owned();
         Some(Plain {
+            query,
             op,
             unit,
             factor,
             selector,
         })
     };
-    read().ok_or_else(|| {
+    policy.triggers.iter().find_map(read).ok_or_else(|| {
+        let query = policy.triggers.first().map_or("", |t| &t.signal.query);
         InputError::new(
             place,
             format!(
@@ -203,10 +222,10 @@ pub fn queries(
             workload.namespace, workload.name
         )
     };
-    let signal = policy.triggers.first().map(|t| t.signal.query.clone());
+    let plain = plain(place, policy)?;
     Ok([
-        signal.unwrap_or_default(),
-        format!("count({})", plain(place, policy)?.selector),
+        plain.query,
+        format!("count({})", plain.selector),
         replicas.map_or_else(|| standard(""), str::to_owned),
         ready.map_or_else(|| standard("_ready"), str::to_owned),
     ])
@@ -222,7 +241,6 @@ pub fn observed(
     sight: &Sight,
     partial: bool,
 ) -> Read<(Observed, Vec<String>)> {
-    let query = policy.triggers.first().map_or("", |t| &t.signal.query);
     let fail = |problem: String| InputError::new(place, problem);
     let plain = plain(place, policy)?;
     let points = stretch.points();
@@ -231,7 +249,7 @@ pub fn observed(
     let idle = |at: usize| history.ready.at(at) == Some(0.0);
     let count = format!("count({})", plain.selector);
     for (name, series, may_lack) in [
-        (query, &history.signal, true),
+        (plain.query.as_str(), &history.signal, true),
         (count.as_str(), &history.shown, true),
         ("the workload's replicas", &history.replicas, false),
         ("the workload's ready replicas", &history.ready, false),

@@ -21,10 +21,15 @@ pub struct Row {
     pub actuation: &'static str,
     /// GPUs of a replica.
     pub gpus: u32,
+    /// What the model takes the policy to do: see [`Policy::terms`].
+    pub terms: Vec<String>,
     /// What it came to.
     pub outcome: Outcome,
-    /// Fewest GPU-hours with as much unmet.
-    pub oracle_gpu_hours: f64,
+    /// Fewest GPU-hours with as much unmet; `None` with a queue, which lets
+    /// foresight serve work later than it came.
+    pub oracle_gpu_hours: Option<f64>,
+    /// Replicas that foresight moves together, see [`Oracle::step`].
+    pub oracle_step: u32,
     /// The swept field's value.
     pub swept: Option<f64>,
     /// In a sweep: whether no other variant is better in both cost and service.
@@ -93,16 +98,15 @@ pub fn run_all(
                 run(model, load, &job.policy, &mut watch)
             });
             let oracle = &oracles[&job.policy.gpus];
-            // What the policy did serves as much: foresight needs no more.
-            let ideal = oracle
-                .gpu_hours(outcome.unmet_fraction)
-                .min(outcome.gpu_hours);
+            let ideal = (!model.queueing).then(|| oracle.gpu_hours(outcome.unmet_fraction));
             let row = Row {
                 name: job.policy.name.clone(),
                 place: job.policy.place.clone(),
                 actuation: job.policy.actuation.as_str(),
                 gpus: job.policy.gpus,
+                terms: job.policy.terms(),
                 oracle_gpu_hours: ideal,
+                oracle_step: oracle.step(),
                 outcome,
                 swept: job.swept,
                 efficient: None,

@@ -1,9 +1,12 @@
 //! One policy many times, with one number changed.
 
+use api::pool::nearest;
+use api::quantity::Quantity;
+use cluster::schema::openapi_v3;
 use serde_json::{Map, Number, Value};
 
 use crate::error::{InputError, Read};
-use crate::manifest::{PolicySource, kind, scaled_object_openapi};
+use crate::manifest::{HPA, PolicySource, check, kind, scaled_object_openapi};
 
 /// More variants than this are a typing error.
 const MOST: usize = 10_000;
@@ -64,18 +67,19 @@ impl Sweep {
             .iter()
             .map(|value| {
                 let mut source = source.clone();
-                let is_text = place.starts_with_metadata();
-                if place.whole && value.fract() != 0.0 {
-                    return Err(InputError::new(
-                        format!("--sweep {}", self.field),
-                        format!("{value} is no whole number, which this field needs"),
-                    ));
-                }
-                let new = match is_text {
-                    true => Value::String(format!("{value}")),
-                    false => number(*value),
+                let new = match place.form {
+                    Form::Whole if value.fract() != 0.0 => {
+                        return Err(InputError::new(
+                            format!("--sweep {}", self.field),
+                            format!("{value} is no whole number, which this field needs"),
+                        ));
+                    }
+                    Form::Whole | Form::Number => number(*value),
+                    Form::Text => Value::String(format!("{value}")),
+                    Form::Percent => Value::String(format!("{value}%")),
                 };
                 set(&mut source.object, &place.path, new);
+                check(&format!("--sweep {}={value}", self.field), &source.object)?;
                 Ok((format!("{}={value}", self.field), source))
             })
             .collect()
@@ -96,11 +100,22 @@ enum Step {
     Index(usize),
 }
 
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Whole,
+    Number,
+    /// As a text: a trigger's parameter, a quantity.
+    Text,
+    /// A text with a percent sign.
+    Percent,
+}
+
 /// Where the number is, or would be.
 #[derive(Clone, Debug, PartialEq)]
 struct Place {
     path: Vec<Step>,
-    whole: bool,
+    form: Form,
 }
 
 impl Place {
@@ -117,19 +132,6 @@ impl Place {
             }
         }
         out
-    }
-
-    /// A trigger's parameters are texts.
-    fn starts_with_metadata(&self) -> bool {
-        let keys: Vec<&str> = self
-            .path
-            .iter()
-            .filter_map(|s| match s {
-                Step::Key(key) => Some(key.as_str()),
-                Step::Index(_) => None,
-            })
-            .collect();
-        keys.len() > 2 && keys[1] == "triggers" && keys[2] == "metadata"
     }
 
     /// Whether `field` names it: its last part, or more of its path.
@@ -150,45 +152,48 @@ impl Place {
 
 fn find(field: &str, source: &PolicySource) -> Read<Place> {
     let fail = |problem: String| InputError::new(format!("--sweep {field}"), problem);
-    let mut present = Vec::new();
+    let spec = &source.object["spec"];
     let start = vec![Step::Key("spec".to_owned())];
-    numbers(&source.object["spec"], start.clone(), &mut present);
+    let (mut present, mut possible) = (Vec::new(), Vec::new());
+    numbers(spec, start.clone(), &mut present);
     let mut found: Vec<Place> = present.iter().filter(|p| p.is(field)).cloned().collect();
-    if found.is_empty() && kind(&source.object) == "ScaledObject" {
+    if found.is_empty() {
         // A field that the policy leaves to its default may be swept as well.
-        let schema = scaled_object_openapi();
-        let mut possible = Vec::new();
-        fields(&schema["properties"]["spec"], start, &mut possible);
-        found = possible.into_iter().filter(|p| p.is(field)).collect();
+        let schemas = Schemas::of(kind(&source.object));
+        schemas.fields(&schemas.spec, spec, start, &mut possible);
+        parameters(spec, &mut possible);
+        found = possible.iter().filter(|p| p.is(field)).cloned().collect();
     }
-    if found.is_empty() && kind(&source.object) == "HorizontalPodAutoscaler" {
-        let known = ["minReplicas", "maxReplicas"].map(|name| Place {
-            path: vec![Step::Key("spec".to_owned()), Step::Key(name.to_owned())],
-            whole: true,
-        });
-        found = known.into_iter().filter(|p| p.is(field)).collect();
-    }
+    let names = |places: &[Place]| places.iter().map(Place::text).collect::<Vec<_>>();
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => {
-            let names: Vec<String> = present.iter().map(Place::text).collect();
+            let all = names(&[present.clone(), possible].concat());
+            let depth = field.split('.').count();
+            // As much of each path as was asked for.
+            let ends: Vec<String> = all
+                .iter()
+                .map(|path| {
+                    let parts: Vec<&str> = path.split('.').collect();
+                    parts[parts.len().saturating_sub(depth)..].join(".")
+                })
+                .collect();
             Err(fail(format!(
-                "{} has no numeric field {field}; it has {}",
+                "{} has no numeric field {field}, did you mean {}? It has {}",
                 source.place,
-                names.join(", ")
+                nearest(field, ends.iter().map(String::as_str)),
+                names(&present).join(", ")
             )))
         }
-        several => {
-            let names: Vec<String> = several.iter().map(Place::text).collect();
-            Err(fail(format!(
-                "that can be {}; name one in full",
-                names.join(" or ")
-            )))
-        }
+        several => Err(fail(format!(
+            "that can be {}; name one in full",
+            names(several).join(" or ")
+        ))),
     }
 }
 
-/// The numbers of an object, and the texts that are numbers.
+/// The numbers of an object, and the texts that are numbers, quantities or
+/// percentages.
 fn numbers(value: &Value, path: Vec<Step>, out: &mut Vec<Place>) {
     let deeper = |step: Step| {
         let mut path = path.clone();
@@ -207,30 +212,120 @@ fn numbers(value: &Value, path: Vec<Step>, out: &mut Vec<Place>) {
             }
         }
         Value::Number(n) => {
-            let texts = path.last() == Some(&Step::Key("averageValue".to_owned()))
-                || path.last() == Some(&Step::Key("value".to_owned()));
-            out.push(Place {
-                path,
-                whole: !n.is_f64() && !texts,
-            });
+            let quantity = ["averageValue", "value", "tolerance"];
+            let named = |key: &&str| path.last() == Some(&Step::Key((*key).to_owned()));
+            let in_target = path.contains(&Step::Key("target".to_owned()));
+            let form = match quantity.iter().any(named) && (in_target || n.is_f64()) {
+                true => Form::Text,
+                false if n.is_f64() => Form::Number,
+                false => Form::Whole,
+            };
+            out.push(Place { path, form });
         }
-        Value::String(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
-            out.push(Place { path, whole: false });
+        Value::String(text) => {
+            let is_number = |text: &str| text.parse::<f64>().is_ok_and(f64::is_finite);
+            if text.strip_suffix('%').is_some_and(is_number) {
+                let form = Form::Percent;
+                out.push(Place { path, form });
+            } else if is_number(text) || Quantity::parse(text).is_ok() {
+                let form = Form::Text;
+                out.push(Place { path, form });
+            }
         }
         _ => {}
     }
 }
 
-/// The numeric fields that a schema allows, outside of lists.
-fn fields(schema: &Value, path: Vec<Step>, out: &mut Vec<Place>) {
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let mut path = path.clone();
-        path.push(Step::Key(name.clone()));
-        match field["type"].as_str() {
-            Some("integer") => out.push(Place { path, whole: true }),
-            Some("number") => out.push(Place { path, whole: false }),
-            Some("object") => fields(field, path, out),
-            _ => {}
+/// What a Prometheus trigger reads as numbers, whether it is given or not.
+fn parameters(spec: &Value, out: &mut Vec<Place>) {
+    for (at, trigger) in spec["triggers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        for name in ["threshold", "activationThreshold"] {
+            if trigger["type"] == "prometheus" {
+                let key = |name: &str| Step::Key(name.to_owned());
+                out.push(Place {
+                    path: vec![
+                        key("spec"),
+                        key("triggers"),
+                        Step::Index(at),
+                        key("metadata"),
+                        key(name),
+                    ],
+                    form: Form::Text,
+                });
+            }
+        }
+    }
+}
+
+/// The schema of a kind's spec, and those that it refers to.
+struct Schemas {
+    spec: Value,
+    named: Value,
+}
+
+impl Schemas {
+    fn of(kind: &str) -> Self {
+        if kind == "ScaledObject" {
+            let spec = scaled_object_openapi()["properties"]["spec"].clone();
+            return Self {
+                spec,
+                named: Value::Null,
+            };
+        }
+        let document = openapi_v3(HPA.0, HPA.1).unwrap_or_default();
+        let named = document["components"]["schemas"].clone();
+        let all = named.as_object().into_iter().flatten();
+        let spec = all
+            .filter(|(name, _)| name.ends_with(".v2.HorizontalPodAutoscalerSpec"))
+            .map(|(_, schema)| schema.clone());
+        Self {
+            spec: spec.last().unwrap_or_default(),
+            named,
+        }
+    }
+
+    /// The schema that a reference names, or the schema itself.
+    fn meant<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        let reference = [&schema["$ref"], &schema["allOf"][0]["$ref"]];
+        let name = reference
+            .iter()
+            .find_map(|r| r.as_str()?.rsplit('/').next());
+        name.map_or(schema, |name| &self.named[name])
+    }
+
+    /// The numeric fields that a schema allows in a value, in those items of
+    /// its lists that are there.
+    fn fields(&self, schema: &Value, value: &Value, path: Vec<Step>, out: &mut Vec<Place>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let field = self.meant(field);
+            let value = &value[name.as_str()];
+            let mut path = path.clone();
+            path.push(Step::Key(name.clone()));
+            let either = field["x-kubernetes-int-or-string"] == true || field["oneOf"].is_array();
+            let form = match field["type"].as_str() {
+                Some("integer") => Form::Whole,
+                Some("number") => Form::Number,
+                _ if either => Form::Text,
+                Some("array") => {
+                    let items = self.meant(&field["items"]);
+                    for (at, value) in value.as_array().into_iter().flatten().enumerate() {
+                        let mut path = path.clone();
+                        path.push(Step::Index(at));
+                        self.fields(items, value, path, out);
+                    }
+                    continue;
+                }
+                _ => {
+                    self.fields(field, value, path, out);
+                    continue;
+                }
+            };
+            out.push(Place { path, form });
         }
     }
 }

@@ -6,8 +6,10 @@ mod common;
 
 use common::{WORKLOAD, builder, scaled_object};
 use replay::load::{Observed, Sight};
+use replay::prometheus::{Stretch, queries};
 use replay::sweep::Sweep;
 use replay::{Builder, DemandOptions, Load, Manifests};
+use serde_json::json;
 
 fn demand(text: &str) -> String {
     let options = DemandOptions::default();
@@ -109,6 +111,22 @@ fn refusal(policy: &str) -> String {
         .to_string()
 }
 
+/// A HorizontalPodAutoscaler on a metric whose unit is known.
+const HPA: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: h}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: my-gpu-workload}
+  maxReplicas: 5
+  behavior:
+    scaleDown: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}
+  metrics:
+  - type: External
+    external:
+      metric: {name: DCGM_FI_DEV_GPU_UTIL}
+      target: {type: AverageValue, averageValue: '70'}
+";
+
 #[test]
 fn a_policy_that_cannot_be_replayed_says_why() {
     let good = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
@@ -123,7 +141,46 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         ),
         (
             good.replace("minReplicaCount: 1", "minReplicaCount: 30"),
-            "must be less than MaxReplicaCount=20",
+            "would refuse it: spec: Invalid value: minReplicaCount must be less than",
+        ),
+        (
+            good.replace("maxReplicaCount: 20", "maxReplicaCount: many"),
+            "the API server would refuse it: spec.maxReplicaCount: Invalid value",
+        ),
+        (
+            scaled_object(
+                "avg(DCGM_FI_DEV_GPU_UTIL)",
+                "5",
+                "  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {policies: \
+                 [{type: Pods, value: 1}]}}}}\n",
+            ),
+            "scaleUp.policies[0].periodSeconds: Required value",
+        ),
+        (
+            HPA.replace("maxReplicas: 5", "maxReplicas: 0"),
+            "the API server would refuse it: spec.maxReplicas: Required value",
+        ),
+        (
+            HPA.replace("value: 1, periodSeconds: 60", "value: 0, periodSeconds: 60"),
+            "policies[0].value: Invalid value: 0",
+        ),
+        (
+            HPA.replace(
+                "_UTIL}",
+                "_UTIL, selector: {matchLabels: {deployment: web}}}",
+            ),
+            "label deployment=web of the selector of metric DCGM_FI_DEV_GPU_UTIL does not take all",
+        ),
+        (
+            HPA.replace("_UTIL}", "_UTIL, selector: {matchLabels: {gpu: '0'}}}"),
+            "label gpu=0 of the selector",
+        ),
+        (
+            HPA.replace(
+                "_UTIL}",
+                "_UTIL, selector: {matchExpressions: [{key: a, operator: Exists}]}}",
+            ),
+            "matchExpressions of metric DCGM_FI_DEV_GPU_UTIL are not read",
         ),
         (good.replace("'5'", "'x'"), "threshold"),
         (good.replace("'5'", "'0'"), "threshold 0 is not above 0"),
@@ -182,6 +239,36 @@ fn a_policy_that_cannot_be_replayed_says_why() {
 }
 
 #[test]
+fn a_server_is_asked_for_what_can_be_counted() {
+    let day = 86_400_000;
+    let error = Stretch::new(0, 30_000 * day, 1000).unwrap_err().to_string();
+    assert!(
+        error.starts_with("--step: that is more than 4000000 points"),
+        "{error}"
+    );
+    assert!(Stretch::new(0, 14 * day, 1000).is_ok());
+    let fitting = HPA.replace(
+        "_UTIL}",
+        "_UTIL, selector: {matchLabels: {deployment: my-gpu-workload}}}",
+    );
+    let hpa = common::policy(&fitting);
+    let error = queries("--prometheus http://p", &hpa, None, None).unwrap_err();
+    assert!(
+        error.to_string().contains("give the ScaledObject"),
+        "{error}"
+    );
+    let terms = hpa.terms();
+    assert_eq!(
+        terms,
+        [
+            "up 4 pods or 100 % each 15 s, whichever is more",
+            "down 1 pods each 60 s, after 300 s of stabilization",
+            "metric DCGM_FI_DEV_GPU_UTIL is taken as the sum over the workload's GPUs",
+        ]
+    );
+}
+
+#[test]
 fn a_sweep_needs_a_numeric_field() {
     let text = scaled_object("avg(DCGM_FI_DEV_GPU_UTIL)", "5", "");
     let builder = builder(&text);
@@ -207,10 +294,11 @@ fn a_sweep_needs_a_numeric_field() {
             .len(),
         4
     );
+    assert_eq!(names("scaleUp.tolerance=0.1..0.3/0.1").unwrap().len(), 3);
     let table = [
         (
             "treshold=5..10/5",
-            "no numeric field treshold; it has spec.maxReplicaCount",
+            "no numeric field treshold, did you mean threshold? It has spec.maxReplicaCount",
         ),
         ("query=5..10/5", "no numeric field query"),
         ("stabilizationWindowSeconds=0..300/100", "name one in full"),
@@ -221,11 +309,53 @@ fn a_sweep_needs_a_numeric_field() {
         ("threshold=a..b/c", "\"a\" is not a number"),
         (
             "minReplicaCount=10..30/10",
-            "must be less than MaxReplicaCount=20",
+            "--sweep minReplicaCount=30: the API server would refuse it: spec",
         ),
     ];
     for (sweep, want) in table {
         let error = names(sweep).unwrap_err();
         assert!(error.contains(want), "{sweep}: {error}");
     }
+}
+
+#[test]
+fn a_sweep_of_an_hpa_may_set_what_it_leaves_out() {
+    let milli = HPA.replace("averageValue: '70'", "averageValue: 700m");
+    let builder = builder(&milli.replace("value: 1, p", "value: 10, p"));
+    let source = &builder.manifests.policies[0];
+    for (sweep, at, want) in [
+        ("minReplicas=2..2/1", "/spec/minReplicas", json!(2)),
+        (
+            "averageValue=0.5..0.5/1",
+            "/spec/metrics/0/external/target/averageValue",
+            json!("0.5"),
+        ),
+        (
+            "scaleUp.stabilizationWindowSeconds=60..60/1",
+            "/spec/behavior/scaleUp/stabilizationWindowSeconds",
+            json!(60),
+        ),
+        (
+            "scaleDown.tolerance=0.2..0.2/1",
+            "/spec/behavior/scaleDown/tolerance",
+            json!("0.2"),
+        ),
+        (
+            "policies.value=5..5/1",
+            "/spec/behavior/scaleDown/policies/0/value",
+            json!(5),
+        ),
+    ] {
+        let variants = Sweep::parse(sweep).unwrap().variants(source);
+        let variants = variants.unwrap_or_else(|e| panic!("{sweep}: {e}"));
+        let object = &variants[0].1.object;
+        assert_eq!(object.pointer(at), Some(&want), "{sweep}: {object}");
+        builder.build(&variants[0].1).unwrap();
+    }
+    let refused = |sweep: &str| {
+        let sweep = Sweep::parse(sweep).unwrap();
+        sweep.variants(source).unwrap_err().to_string()
+    };
+    assert!(refused("maxReplica=1..2/1").contains("did you mean maxReplicas?"));
+    assert!(refused("maxReplicas=0..2/1").contains("--sweep maxReplicas=0: the API server"));
 }

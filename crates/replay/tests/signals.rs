@@ -21,15 +21,18 @@ impl Source for Gpus<'_> {
                 0.0
             }
         };
-        (0..self.0.ready + self.0.starting)
-            .map(|n| SeriesData {
-                labels: Labels::from_pairs([
-                    ("__name__", name.value.as_str()),
-                    ("gpu", &format!("{n:05}")),
-                ]),
-                points: vec![(maxt, shown(n))],
-                starts: None,
-            })
+        let gpus = (0..self.0.ready + self.0.starting).map(|n| SeriesData {
+            labels: Labels::from_pairs([
+                ("__name__", name.value.as_str()),
+                ("deployment", "web"),
+                ("gpu", "0"),
+                ("UUID", &format!("GPU-{n}")),
+                ("pod", &format!("web-7d4b9c6f8d-{n:05}")),
+            ]),
+            points: vec![(maxt, shown(n))],
+            starts: None,
+        });
+        gpus.filter(|s| matchers.iter().all(|m| m.matches(s.labels.get(&m.name))))
             .collect()
     }
 }
@@ -45,6 +48,15 @@ const QUERIES: &[&str] = &[
     "-(avg(DCGM_FI_DEV_GPU_UTIL)) + 100",
     "sum(DCGM_FI_DEV_GPU_UTIL) or vector(0)",
     "(avg(DCGM_FI_DEV_GPU_UTIL) - 5) * (2 + 1)",
+    "sum(DCGM_FI_DEV_GPU_UTIL{pod=~\"web-.*\"})",
+];
+
+/// Queries on some of the workload's GPUs alone.
+const OF_SOME: &[&str] = &[
+    "sum(DCGM_FI_DEV_GPU_UTIL{gpu=\"1\"})",
+    "count(DCGM_FI_DEV_GPU_UTIL{UUID!=\"GPU-1\"})",
+    "avg(DCGM_FI_DEV_GPU_UTIL{pod=\"web-7d4b9c6f8d-00001\"})",
+    "sum(DCGM_FI_DEV_GPU_UTIL{exported_pod=~\"web-.*1\"}) or vector(0)",
 ];
 
 proptest! {
@@ -57,9 +69,10 @@ proptest! {
             name: "web".to_owned(),
             container: "c".to_owned(),
         };
-        for query in QUERIES {
+        for query in QUERIES.iter().chain(OF_SOME) {
             let signal = Signal::read("t", query, &Metrics::default(), &workload).unwrap();
-            let shape = signal.shape().unwrap_or_else(|| panic!("{query} is not recognised"));
+            prop_assert_eq!(signal.needs_engine(), OF_SOME.contains(query), "{}", query);
+            let Some(shape) = signal.shape() else { continue };
             let whole = instant(&Gpus(&page), query, 1_000_000, &EvalOptions::default()).unwrap();
             let QueryValue::Vector(found) = whole.value else { panic!("{query}") };
             let theirs = found.first().map(|s| s.1);

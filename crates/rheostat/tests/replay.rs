@@ -62,6 +62,7 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
         "hpa,direct",
         "--format",
         "json",
+        "--timeline",
         "--report",
         &page,
     ];
@@ -79,6 +80,9 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
             "scale_events",
             "cost",
             "oracle_gpu_hours",
+            "mean_replicas",
+            "max_replicas",
+            "max_nodes",
         ] {
             assert!(policy[key].is_number(), "{key}: {policy}");
         }
@@ -86,7 +90,22 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
     let numbers =
         |key: &str| -> Vec<f64> { policies.iter().map(|p| p[key].as_f64().unwrap()).collect() };
     for (mine, ideal) in numbers("gpu_hours").iter().zip(numbers("oracle_gpu_hours")) {
-        assert!(ideal <= *mine);
+        assert!(ideal <= *mine && ideal > 0.0);
+    }
+    // A course is kept of the policies, not of a sweep's variants.
+    let courses = policies.iter().filter(|p| p["timeline"].is_array());
+    let ends: Vec<&Value> = courses.map(|p| &p["timeline"][0]).collect();
+    assert_eq!(ends.len(), 4);
+    assert_eq!(ends[0], &serde_json::json!([0.0, 1, 0, 1.0]), "{ends:?}");
+    assert_eq!(policies[0]["max_replicas"], 8);
+    let model = report["model"].to_string();
+    for stated in [
+        "policy: ScaledObject default/my-gpu-workload (sum-70.yaml), threshold=50 and 4 more: \
+         polled each 30 s; up to twice the replicas, or 4, a sync",
+        "polled with each scrape",
+        "scheduler: kube-scheduler's filters",
+    ] {
+        assert!(model.contains(stated), "{stated}: {model}");
     }
     looked_at(Path::new(&page), folder.path());
 }
@@ -192,7 +211,7 @@ fn unusable_input_ends_with_2_and_one_error() {
     let holes = folder.path().join("holes.csv").display().to_string();
     fs::write(&holes, "t,g\n0,1\n10,1\n20,1\n90,1\n").unwrap();
     let log = folder.path().join("log").display().to_string();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["--demand", &holes], "hole of 70 s"),
         (&["--demand", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (
@@ -211,6 +230,10 @@ fn unusable_input_ends_with_2_and_one_error() {
             &["--demand", &demand, "--actuation", "direct", "--log", &log],
             "direct have no explanation yet",
         ),
+        (
+            &["--demand", &demand, "--timeline"],
+            "part of the JSON report",
+        ),
         (&[], "say what the load was"),
     ];
     for (more, want) in cases {
@@ -220,6 +243,26 @@ fn unusable_input_ends_with_2_and_one_error() {
         let error = text(&out.stderr);
         assert!(error.contains(want), "{more:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn an_option_that_would_change_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let demand = day(folder.path());
+    let cases: [&[&str]; 4] = [
+        &["--observed", "o.csv", "--interpolate", "linear"],
+        &["--demand", &demand, "--saturated", "90"],
+        &["--demand", &demand, "--gpu-ready", "30s"],
+        &["--demand", &demand, "--unneeded", "60s"],
+    ];
+    for more in cases {
+        let out = replay(&[&FILES[..], more].concat());
+        assert_eq!(code(&out), 2, "{more:?}");
+        let error = text(&out.stderr);
+        let named = error.contains(more[2]) || error.contains("--pool");
+        assert!(named, "{more:?}: {error}");
+        assert!(out.stdout.is_empty());
     }
 }
 

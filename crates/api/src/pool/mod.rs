@@ -330,7 +330,7 @@ fn unknown_sku(name: &str) -> String {
 }
 
 /// The candidate that takes the fewest edits to reach, the first of equal ones.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
     let word: Vec<char> = word
         .chars()
         .take(64)

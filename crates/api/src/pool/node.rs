@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Pool;
+use super::{Pool, PoolTaint};
 
 /// What a node's labels say of the node itself.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,25 @@ impl Pool {
             set(key, value);
         }
         labels
+    }
+
+    /// A node of the pool when everything has started on it, as the scheduler
+    /// sees it: labels, taints, what pods may use, GPUs included.
+    pub fn node(&self, name: &NodeName<'_>) -> Value {
+        let taint = |t: &PoolTaint| json!({"key": t.key, "value": t.value, "effect": t.effect});
+        let taints: Vec<Value> = self.taints.iter().map(taint).collect();
+        let mut amounts = self.node_amounts(true);
+        if let Some((resource, count)) = self.gpu_resource() {
+            amounts[resource] = json!(count.to_string());
+        }
+        json!({
+            "metadata": {"name": name.name, "labels": self.node_labels(name)},
+            "spec": {"taints": taints},
+            "status": {
+                "allocatable": amounts,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        })
     }
 
     /// Capacity, or what pods may use of it after the reservations of AKS.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::pool::{NodeName, Pool};
 use decide::fit::{Check, NodeInfo, PodInfo, PodKey, Reason, Snapshot, is_gpu};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Context, Trigger, behavior, own, plural};
 use crate::finding::Severity;
@@ -83,36 +83,22 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
 /// The node that a pool would make, without what is made up.
 fn template(pool: &Pool) -> Value {
     let name = format!("{}-new", pool.name);
-    let mut labels = pool.node_labels(&NodeName {
+    let mut node = pool.node(&NodeName {
         name: &name,
         resource_group: "",
         region: "",
     });
-    labels.retain(|key, _| {
-        let own = pool.labels.contains_key(key);
-        let guessed = UNCERTAIN.contains(&key.as_str())
-            || key.contains("topology.kubernetes.io/")
-            || key.contains("failure-domain.")
-            || (pool.sku.is_empty() && key.ends_with("/instance-type"));
-        own || !guessed
-    });
-    let mut amounts = pool.node_amounts(true);
-    if let Some((resource, count)) = pool.gpu_resource() {
-        amounts[resource] = json!(count.to_string());
+    if let Some(labels) = node["metadata"]["labels"].as_object_mut() {
+        labels.retain(|key, _| {
+            let own = pool.labels.contains_key(key);
+            let guessed = UNCERTAIN.contains(&key.as_str())
+                || key.contains("topology.kubernetes.io/")
+                || key.contains("failure-domain.")
+                || (pool.sku.is_empty() && key.ends_with("/instance-type"));
+            own || !guessed
+        });
     }
-    let taints: Vec<Value> = pool
-        .taints
-        .iter()
-        .map(|t| json!({"key": t.key, "value": t.value, "effect": t.effect}))
-        .collect();
-    json!({
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"taints": taints},
-        "status": {
-            "allocatable": amounts,
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    })
+    node
 }
 
 /// The pod without the labels that the template does not know: real nodes may

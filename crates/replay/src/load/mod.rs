@@ -6,6 +6,7 @@ mod table;
 
 pub use flow::Flow;
 pub use observed::{Observed, Sight};
+pub(crate) use table::MAX_ROWS;
 pub use table::{Table, time};
 
 use crate::error::{InputError, Read};

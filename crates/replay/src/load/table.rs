@@ -8,8 +8,8 @@ use crate::error::{InputError, Read};
 
 /// Steps longer than this many usual ones are holes.
 const HOLE: i64 = 3;
-/// Rows that a file may have; two weeks by the second are 1.2 million.
-const MAX_ROWS: usize = 4_000_000;
+/// Rows that a load may have; two weeks by the second are 1.2 million.
+pub(crate) const MAX_ROWS: usize = 4_000_000;
 
 /// The rows of a file, in time order without holes.
 #[derive(Debug)]

@@ -134,7 +134,7 @@ impl Report {
             } else {
                 ""
             };
-            line(cells(name, &row.outcome, Some(row.oracle_gpu_hours)), class);
+            line(cells(name, &row.outcome, row.oracle_gpu_hours), class);
             if let Some(more) = &row.if_more {
                 line(
                     cells("if demand was 1.5 x there".to_owned(), more, None),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::load::{Load, Observed};
 use crate::model::{Model, Starting};
-use crate::sim::Outcome;
+use crate::sim::{Outcome, Point};
 use crate::study::{Fidelity, Row};
 
 /// Everything that a report shows.
@@ -121,6 +121,15 @@ impl Report {
                     time(model.nodes.unneeded)
                 ),
             ));
+            lines.push((
+                "scheduler",
+                "kube-scheduler's filters and scores choose a replica's node, in the order of \
+                 creation; nothing else runs on the nodes"
+                    .into(),
+            ));
+        }
+        for line in self.policy_lines() {
+            lines.push(("policy", line));
         }
         lines.push((
             "overload",
@@ -129,7 +138,36 @@ impl Report {
                 false => "work that cannot be served when it comes is lost".into(),
             },
         ));
+        let step = self.rows.iter().map(|r| r.oracle_step).max().unwrap_or(1);
+        if model.queueing {
+            let text = "not computed: with a queue, foresight may serve work later than it came";
+            lines.push(("ideal", text.into()));
+        } else if step > 1 {
+            let text = format!("in steps of {step} replicas, so a little too high");
+            lines.push(("ideal", text));
+        }
         lines
+    }
+
+    /// What the model takes each policy to do; policies of which the same is
+    /// said share a line.
+    fn policy_lines(&self) -> Vec<String> {
+        let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+        for row in &self.rows {
+            let text = row.terms.join("; ");
+            match said.iter_mut().find(|s| s.0 == text) {
+                Some(same) => same.1.push(&row.name),
+                None => said.push((text, vec![&row.name])),
+            }
+        }
+        let line = |(text, mut names): (String, Vec<&str>)| {
+            names.dedup();
+            match names.len() {
+                1..=3 => format!("{}: {text}", names.join(", ")),
+                more => format!("{}, {} and {} more: {text}", names[0], names[1], more - 2),
+            }
+        };
+        said.into_iter().map(line).collect()
     }
 
     /// What is known of the demand where the GPUs were saturated.
@@ -144,8 +182,9 @@ impl Report {
         })
     }
 
-    /// For scripts.
-    pub fn to_json(&self) -> Value {
+    /// For scripts; with `timeline` the courses that were kept, as rows of
+    /// seconds, replicas, ready replicas and GPUs of nodes.
+    pub fn to_json(&self, timeline: bool) -> Value {
         let outcome = |o: &Outcome| {
             json!({
                 "gpu_hours": o.gpu_hours,
@@ -153,6 +192,9 @@ impl Report {
                 "unmet_fraction": o.unmet_fraction,
                 "overloaded_fraction": o.overloaded_fraction,
                 "scale_events": o.scale_events,
+                "mean_replicas": o.mean_replicas,
+                "max_replicas": o.max_replicas,
+                "max_nodes": o.max_nodes,
                 "cost": o.cost,
                 "mean_wait_seconds": o.mean_wait_seconds,
             })
@@ -166,6 +208,11 @@ impl Report {
                 out["place"] = json!(row.place);
                 out["actuation"] = json!(row.actuation);
                 out["oracle_gpu_hours"] = json!(row.oracle_gpu_hours);
+                if timeline && !row.outcome.timeline.is_empty() {
+                    let point =
+                        |p: &Point| json!([p.t as f64 / 1000.0, p.replicas, p.ready, p.node_gpus]);
+                    out["timeline"] = row.outcome.timeline.iter().map(point).collect();
+                }
                 if let Some(value) = row.swept {
                     out["value"] = json!(value);
                     out["efficient"] = json!(row.efficient);

@@ -113,11 +113,7 @@ impl Report {
         out.push('\n');
         let mut table: Vec<Vec<String>> = vec![HEADS.map(str::to_owned).to_vec()];
         for row in &self.rows {
-            table.push(cells(
-                title(row, self),
-                &row.outcome,
-                Some(row.oracle_gpu_hours),
-            ));
+            table.push(cells(title(row, self), &row.outcome, row.oracle_gpu_hours));
             if let Some(more) = &row.if_more {
                 table.push(cells("  if demand was 1.5 x there".to_owned(), more, None));
             }

@@ -93,6 +93,9 @@ impl Metrics {
     }
 }
 
+/// So many names of pods are tried on a matcher to see whether it takes all.
+const POD_NAMES: u64 = 1000;
+
 /// The labels of the simulated series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
@@ -107,6 +110,11 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether replicas have ordinals and go in their order.
+    pub(crate) fn has_ordinals(&self) -> bool {
+        self.kind == "StatefulSet"
+    }
+
     /// Name of a replica's pod.
     pub(crate) fn pod(&self, number: u64) -> String {
         match self.kind.as_str() {
@@ -127,6 +135,16 @@ impl Workload {
             "deployment" | "statefulset" if name == owner => self.name.clone(),
             _ => return None,
         })
+    }
+
+    /// Whether a matcher may take some of the workload's GPUs and leave others.
+    pub(crate) fn divides(&self, matcher: &Matcher) -> bool {
+        match matcher.name.as_str() {
+            "gpu" | "UUID" => true,
+            // Such as `web-.*`: names differ in their numbers alone.
+            "pod" | "exported_pod" => !(0..POD_NAMES).all(|n| matcher.matches(&self.pod(n))),
+            _ => false,
+        }
     }
 
     pub(crate) fn fits(&self, matcher: &Matcher) -> bool {
@@ -159,7 +177,7 @@ impl Signal {
         let expr = promql::parser::parse(query)
             .map_err(|e| fail(format!("query {query}: {}", e.render(query))))?;
         check(&expr, query, metrics, workload).map_err(fail)?;
-        let how = match Shape::of(&expr, metrics) {
+        let how = match Shape::of(&expr, metrics, workload) {
             Some(shape) => How::Counts(shape),
             None => How::Engine(Engine::of(query, &expr, metrics, workload)),
         };

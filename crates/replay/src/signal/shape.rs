@@ -3,7 +3,7 @@
 
 use promql::parser::ast::{AggOp, BinOp, Cardinality, Expr, Kind};
 
-use super::{Metrics, Unit};
+use super::{Metrics, Unit, Workload};
 
 /// What an exporter's page shows of the workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,8 +36,8 @@ impl Shape {
         Self::Over(AggOp::Sum, unit)
     }
 
-    pub(super) fn of(expr: &Expr, metrics: &Metrics) -> Option<Self> {
-        let shape = Self::read(expr, metrics)?;
+    pub(super) fn of(expr: &Expr, metrics: &Metrics, workload: &Workload) -> Option<Self> {
+        let shape = Self::read(expr, metrics, workload)?;
         // A scalar is an error for KEDA, which the engine's way reports.
         (!shape.is_number()).then_some(shape)
     }
@@ -51,11 +51,11 @@ impl Shape {
         }
     }
 
-    fn read(expr: &Expr, metrics: &Metrics) -> Option<Self> {
+    fn read(expr: &Expr, metrics: &Metrics, workload: &Workload) -> Option<Self> {
         match &expr.inner().kind {
             Kind::Number(n) => Some(Self::Number(*n)),
             Kind::Unary { negative, expr } => {
-                let inner = Self::read(expr, metrics)?;
+                let inner = Self::read(expr, metrics, workload)?;
                 Some(match negative {
                     true => Self::Negated(Box::new(inner)),
                     false => inner,
@@ -73,7 +73,8 @@ impl Shape {
                 };
                 let plain = selector.range.is_none()
                     && selector.time.at.is_none()
-                    && selector.time.offset.is_none();
+                    && selector.time.offset.is_none()
+                    && !selector.matchers.iter().any(|m| workload.divides(m));
                 let name = selector.matchers.iter().find(|m| m.name == "__name__")?;
                 let unit = metrics.unit(&name.value)?;
                 plain.then_some(Self::Over(*op, unit))
@@ -94,7 +95,7 @@ impl Shape {
                 let Kind::Number(number) = number.inner().kind else {
                     return None;
                 };
-                let left = Self::read(lhs, metrics)?;
+                let left = Self::read(lhs, metrics, workload)?;
                 let fits = func.name == "vector" && !left.is_number();
                 fits.then(|| Self::OrNumber(Box::new(left), number))
             }
@@ -109,7 +110,10 @@ impl Shape {
                 && matching.fill_left.is_none()
                 && matching.fill_right.is_none() =>
             {
-                let (a, b) = (Self::read(lhs, metrics)?, Self::read(rhs, metrics)?);
+                let (a, b) = (
+                    Self::read(lhs, metrics, workload)?,
+                    Self::read(rhs, metrics, workload)?,
+                );
                 Some(Self::Arithmetic(*op, Box::new(a), Box::new(b)))
             }
             _ => None,

@@ -1,10 +1,12 @@
 //! Replicas and the nodes under them. Which node takes a replica, which replica
 //! goes first and which nodes are ordered or given back is decided by
-//! `decide::{fit, victims, nodes}`; this file only carries it out in time.
+//! `decide::{fit, victims, nodes}`; this file only carries it out in time. Of a
+//! StatefulSet the highest ordinal goes first, and unless its pods are managed
+//! in parallel each waits for the one before it to be ready.
 
 use std::sync::Arc;
 
-use api::pool::Pool;
+use api::pool::{NodeName, Pool};
 use decide::fit::{NodeInfo, PodInfo, PodKey, Taint, Verdict, schedule};
 use decide::nodes::{self, Instance, InstanceState, Observed, PoolView, State};
 use decide::victims::{Candidate, order};
@@ -56,6 +58,10 @@ pub(super) struct Fleet {
     coming: Vec<Coming>,
     pod: PodInfo,
     workload: Workload,
+    /// Replicas that are to exist.
+    wanted: usize,
+    /// Each replica waits for the one before it to be ready.
+    ordered: bool,
     next_number: u64,
     made: u32,
     plans: bool,
@@ -68,6 +74,8 @@ pub(super) struct Fleet {
     pub starting: u32,
     /// When the next replica becomes ready.
     pub next_ready: i64,
+    /// Nodes that are ordered or there.
+    pub nodes: u32,
     /// GPUs of all nodes that are ordered or there.
     pub node_gpus: f64,
     /// What all nodes cost an hour.
@@ -94,6 +102,8 @@ impl Fleet {
             coming: Vec::new(),
             pod: policy.pod.clone(),
             workload: policy.workload.clone(),
+            wanted: 0,
+            ordered: policy.ordered,
             next_number: 0,
             made: 0,
             plans: model.pools.iter().any(Pool::scales),
@@ -102,6 +112,7 @@ impl Fleet {
             ready: 0,
             starting: 0,
             next_ready: NEVER,
+            nodes: 0,
             node_gpus: 0.0,
             price: 0.0,
             epoch,
@@ -128,6 +139,7 @@ impl Fleet {
     /// The replicas that are there when the load begins: ready where there is
     /// a node for them.
     pub(super) fn begin(&mut self, count: usize) {
+        self.wanted = count;
         for _ in 0..count {
             self.create(0);
         }
@@ -155,6 +167,10 @@ impl Fleet {
                 }
             }
             self.count();
+            if self.replicas.len() < self.wanted {
+                self.grow(now);
+                self.dirty = true;
+            }
         }
         let mut arrived = false;
         while let Some(at) = self.coming.iter().position(|c| c.at <= now) {
@@ -174,24 +190,43 @@ impl Fleet {
 
     /// Brings the number of replicas to `wanted`.
     pub(super) fn scale(&mut self, wanted: usize, now: i64) {
+        self.wanted = wanted;
         if wanted < self.replicas.len() {
             self.shrink(wanted, now);
         } else {
-            for _ in self.replicas.len()..wanted {
-                self.create(now);
-            }
-            self.place(now);
+            self.grow(now);
         }
         self.count();
         self.dirty = true;
         self.plan(now);
     }
 
+    /// Makes the replicas that are missing, as far as their order allows.
+    fn grow(&mut self, now: i64) {
+        while self.replicas.len() < self.wanted {
+            if self.ordered && self.replicas.iter().any(|r| !r.ready) {
+                break;
+            }
+            self.create(now);
+            if self.ordered {
+                self.place(now);
+            }
+        }
+        self.place(now);
+    }
+
     fn create(&mut self, now: i64) {
         self.next_number += 1;
-        let number = self.next_number;
+        let free = |n: &u64| self.replicas.iter().all(|r| r.number != *n);
+        let number = match self.workload.has_ordinals() {
+            true => (0..self.next_number).find(free).unwrap_or_default(),
+            false => self.next_number,
+        };
         // Uids are random; equals are told apart by them.
-        let uid = format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let uid = format!(
+            "{:016x}",
+            self.next_number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        );
         self.replicas.push(Replica {
             number,
             uid,
@@ -265,7 +300,10 @@ impl Fleet {
             all.push((candidate, r.number));
         }
         let at = stamp(epoch + now);
-        all.sort_by(|a, b| order(&a.0, &b.0, at));
+        match self.workload.has_ordinals() {
+            true => all.sort_by_key(|(_, ordinal)| std::cmp::Reverse(*ordinal)),
+            false => all.sort_by(|a, b| order(&a.0, &b.0, at)),
+        }
         let gone: Vec<u64> = all
             .iter()
             .take(self.replicas.len() - wanted)
@@ -308,6 +346,7 @@ impl Fleet {
             ordered: stamp(self.epoch + ordered),
             state: InstanceState::Creating,
         });
+        self.nodes += 1;
         self.node_gpus += f64::from(self.pools[pool].gpus);
         self.price += self.pools[pool].price;
         name
@@ -412,6 +451,7 @@ impl Fleet {
             };
             view.instances.remove(place);
             view.target = view.target.saturating_sub(1);
+            self.nodes = self.nodes.saturating_sub(1);
             self.node_gpus -= f64::from(self.pools[at].gpus);
             self.price -= self.pools[at].price;
             break;
@@ -432,40 +472,10 @@ impl Fleet {
 
 /// A node of a pool as the scheduler sees it.
 fn node(pool: &Pool, name: &str) -> Value {
-    let taints: Vec<Value> = pool
-        .taints
-        .iter()
-        .map(|t| json!({"key": t.key, "value": t.value, "effect": t.effect}))
-        .collect();
-    let mut labels = json!({
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/arch": "amd64",
-        "kubernetes.io/os": "linux",
-        "agentpool": pool.name,
-        "kubernetes.azure.com/agentpool": pool.name,
-        "node.kubernetes.io/instance-type": pool.sku,
-    });
-    for (key, value) in &pool.labels {
-        labels[key] = json!(value);
-    }
-    let mut amounts = json!({
-        "cpu": pool.cpus.to_string(),
-        "memory": format!("{}Gi", pool.memory),
-        "ephemeral-storage": "100Gi",
-        "pods": "110",
-    });
-    if pool.gpus > 0 {
-        let resource = match pool.gpu_model.starts_with("AMD") {
-            true => "amd.com/gpu",
-            false => "nvidia.com/gpu",
-        };
-        amounts[resource] = json!(pool.gpus.to_string());
-    }
-    json!({
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"taints": taints},
-        "status": {"allocatable": amounts,
-            "conditions": [{"type": "Ready", "status": "True"}]},
+    pool.node(&NodeName {
+        name,
+        resource_group: "",
+        region: "",
     })
 }
 

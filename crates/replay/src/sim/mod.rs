@@ -18,9 +18,10 @@ use jiff::Timestamp;
 
 use crate::load::Load;
 use crate::model::Model;
-use crate::policy::{Actuation, Policy};
+use crate::policy::{Actuation, Policy, Trigger};
 use fleet::{Fleet, millis};
 use signals::{Answer, Signals};
+use triggers::Reading;
 
 /// What a policy came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,12 @@ pub struct Outcome {
     pub overloaded_fraction: f64,
     /// Changes of the wanted replica count.
     pub scale_events: u64,
+    /// Replicas that existed, on average over the time.
+    pub mean_replicas: f64,
+    /// Most replicas at once.
+    pub max_replicas: u32,
+    /// Most nodes that were ordered or there at once; `None` without pools.
+    pub max_nodes: Option<u32>,
     /// How long work waited on average; `None` without a queue.
     pub mean_wait_seconds: Option<f64>,
     /// Replicas over time, where it was asked for.
@@ -99,6 +106,8 @@ struct Sim<'a> {
     price_ms: f64,
     flow: crate::load::Flow,
     events: u64,
+    max_replicas: u32,
+    max_nodes: u32,
     timeline: Option<Vec<Point>>,
 }
 
@@ -221,6 +230,8 @@ impl<'a> Sim<'a> {
             price_ms: 0.0,
             flow: crate::load::Flow::default(),
             events: 0,
+            max_replicas: 0,
+            max_nodes: 0,
             timeline: watch.timeline.then(Vec::new),
         };
         // What is there at the start has been there for long.
@@ -262,10 +273,13 @@ impl<'a> Sim<'a> {
 
     fn note(&mut self, now: i64) {
         self.signals.note(now, &self.fleet, self.queue);
+        let replicas = u32::try_from(self.fleet.replicas.len()).unwrap_or(u32::MAX);
+        self.max_replicas = self.max_replicas.max(replicas);
+        self.max_nodes = self.max_nodes.max(self.fleet.nodes);
         if let Some(timeline) = &mut self.timeline {
             let point = Point {
                 t: now,
-                replicas: u32::try_from(self.fleet.replicas.len()).unwrap_or(u32::MAX),
+                replicas,
                 ready: self.fleet.ready,
                 node_gpus: self.fleet.node_gpus,
             };
@@ -346,8 +360,10 @@ impl<'a> Sim<'a> {
             let explanation = Explanation::ScaledObject(decision.explanation.clone());
             log(record(self.policy, observation.now, object, explanation));
         }
-        // These lines of the table read nothing that time alone changes.
-        let repeats = matches!(decision.explanation.rule, Rule::Active | Rule::Idle);
+        // These lines of the table read nothing that time alone changes. A formula
+        // may be about the time, and failures are counted in their order.
+        let plain = composite.is_none() && !fallback::is_enabled(&keda.object.spec);
+        let repeats = plain && matches!(decision.explanation.rule, Rule::Active | Rule::Idle);
         if repeats && decision.scale.is_none() && !failed {
             keda.quiet = Some(Quiet {
                 activity,
@@ -365,7 +381,7 @@ impl<'a> Sim<'a> {
     fn sync(&mut self, now: i64, full: bool, direct: Option<Occasion>, watch: &mut Watch<'_>) {
         if !self.policy.wants(self.wanted, self.asleep) {
             self.readings.clear();
-            self.readings.resize(self.policy.triggers.len(), None);
+            self.readings.resize(self.policy.spec.metrics.len(), None);
         } else {
             self.read(now);
         }
@@ -392,52 +408,56 @@ impl<'a> Sim<'a> {
         self.scale(desired, now);
     }
 
-    /// Fills in the readings of all triggers.
+    /// Fills in the readings of all metrics of the HPA, as the metrics API
+    /// answers them: every answer is settled, which counts failures and applies
+    /// the fallback, and a formula makes one metric of them.
     fn read(&mut self, now: i64) {
         let epoch = self.load.origin;
-        let answers = self.signals.read(now, epoch, self.policy, self.load);
+        let fresh = self.signals.read(now, epoch, self.policy, self.load);
         self.readings.clear();
-        for (at, trigger) in self.policy.triggers.iter().enumerate() {
-            let kept = self.keda.as_ref().filter(|_| trigger.cached);
-            let answer = kept.and_then(|k| k.answers.get(at)).or(answers.get(at));
-            let reading = match answer {
-                Some(Ok(answer)) => Some(answer.milli),
-                Some(Err(error)) => {
-                    // As the metrics API answers the HPA while a trigger fails.
-                    let read = MetricRead {
-                        metric: trigger.metric.clone(),
-                        target: trigger.target,
-                        read: TriggerRead::Failed(error.clone()),
-                    };
-                    let ready = i32::try_from(self.fleet.ready).ok();
-                    let replicas = Some(self.wanted);
-                    self.keda.as_mut().and_then(|keda| {
-                        let health = &mut keda.object.status.health;
-                        match fallback::settle(&keda.object.spec, health, &read, replicas, ready) {
-                            Settled::Value { value, .. } => {
-                                Some(Quantity::from_f64(value)?.milli_value())
-                            }
-                            // A formula is refused before the replay begins.
-                            Settled::Nil | Settled::Error(_) => None,
-                        }
-                    })
-                }
-                None => None,
-            };
-            self.readings.push(reading);
+        let Some(keda) = &mut self.keda else {
+            let milli = |a: &Result<Answer, String>| a.as_ref().ok().map(|a| a.milli);
+            self.readings.extend(fresh.iter().map(milli));
+            return;
+        };
+        let ready = i32::try_from(self.fleet.ready).ok();
+        let spec = &keda.object.spec;
+        let health = &mut keda.object.status.health;
+        let mut settled = Vec::with_capacity(fresh.len());
+        for (at, (trigger, fresh)) in self.policy.triggers.iter().zip(fresh).enumerate() {
+            let kept = keda.answers.get(at).filter(|_| trigger.cached);
+            let read = metric_read(trigger, kept.unwrap_or(fresh));
+            let outcome = fallback::settle(spec, health, &read, Some(self.wanted), ready);
+            settled.push((read.metric, outcome));
         }
+        let outcome = |settled: &Settled| match settled {
+            Settled::Value { value, active, .. } => {
+                let (value, active) = (value.max(0.0), *active);
+                Some(Reading { value, active }.quantity().milli_value())
+            }
+            Settled::Nil | Settled::Error(_) => None,
+        };
+        let Some(composite) = &self.policy.composite else {
+            self.readings
+                .extend(settled.iter().map(|(_, s)| outcome(s)));
+            return;
+        };
+        let by_name: Vec<(&str, &Settled)> = settled.iter().map(|(n, s)| (n.as_str(), s)).collect();
+        let value = composite.value(spec.fallback.as_ref(), &by_name, stamp(epoch + now));
+        self.readings.push(outcome(&value));
     }
 
     /// The evaluation with all its texts.
     fn in_full(&mut self, at: Timestamp, watch: &mut Watch<'_>) -> (i32, bool) {
         let policy = self.policy;
+        let name = |n: usize| {
+            let source = policy.spec.metrics.get(n).and_then(|m| m.external.as_ref());
+            source.map_or("", |s| s.metric.name.as_str())
+        };
         let external = |(n, value): (usize, &Option<i64>)| {
             let read = match value {
                 Some(milli) => Ok(vec![Quantity::from_milli(*milli, Format::DecimalSI)]),
-                None => Err(format!(
-                    "metric:{} encountered error",
-                    policy.triggers[n].metric
-                )),
+                None => Err(format!("metric:{} encountered error", name(n))),
             };
             (n, hpa::MetricObservation::External(read))
         };
@@ -494,6 +514,12 @@ impl<'a> Sim<'a> {
             unmet_fraction: share(unmet, self.flow.work),
             overloaded_fraction: share(self.flow.over, total),
             scale_events: self.events,
+            mean_replicas: share(
+                self.gpu_ms,
+                f64::from(self.policy.gpus) * self.load.end as f64,
+            ),
+            max_replicas: self.max_replicas,
+            max_nodes: pools.then_some(self.max_nodes),
             mean_wait_seconds: self
                 .model
                 .queueing
@@ -515,8 +541,8 @@ fn record(policy: &Policy, time: Timestamp, object: Object, explanation: Explana
     }
 }
 
-fn reads(policy: &Policy, answers: &[Result<Answer, String>]) -> Vec<MetricRead> {
-    let read = |(trigger, answer): (&crate::policy::Trigger, &Result<Answer, String>)| MetricRead {
+fn metric_read(trigger: &Trigger, answer: &Result<Answer, String>) -> MetricRead {
+    MetricRead {
         metric: trigger.metric.clone(),
         target: trigger.target,
         read: match answer {
@@ -526,6 +552,10 @@ fn reads(policy: &Policy, answers: &[Result<Answer, String>]) -> Vec<MetricRead>
             },
             Err(error) => TriggerRead::Failed(error.clone()),
         },
-    };
-    policy.triggers.iter().zip(answers).map(read).collect()
+    }
+}
+
+fn reads(policy: &Policy, answers: &[Result<Answer, String>]) -> Vec<MetricRead> {
+    let pairs = policy.triggers.iter().zip(answers);
+    pairs.map(|(t, a)| metric_read(t, a)).collect()
 }

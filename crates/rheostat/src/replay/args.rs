@@ -63,10 +63,15 @@ pub struct Args {
     #[arg(long, value_name = "GPUS", requires = "demand")]
     pub peak: Option<f64>,
     /// Between two rows of the demand: hold the value, or join them by a line
-    #[arg(long, default_value = "step", value_parser = ["step", "linear"])]
+    #[arg(long, default_value = "step", value_parser = ["step", "linear"], requires = "demand")]
     pub interpolate: String,
     /// Utilization from which observed GPUs count as saturated, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 99.0)]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 99.0,
+        conflicts_with = "demand"
+    )]
     pub saturated: f64,
     /// Another policy to run beside it; its file may lack the workload (repeatable)
     #[arg(long, value_name = "FILE")]
@@ -98,10 +103,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30ms", value_parser = span)]
     pub hpa_latency: Duration,
     /// From a node's appearance until its GPUs can be used
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = span, requires = "pool")]
     pub gpu_ready: Duration,
     /// How long a node is unneeded before it goes
-    #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = span, requires = "pool")]
     pub unneeded: Duration,
     /// What the GPU of a starting replica shows: idle (0 %) or hidden (no series)
     #[arg(long, default_value = "idle", value_parser = ["idle", "hidden"])]
@@ -118,6 +123,10 @@ pub struct Args {
     /// Write every decision of the first policy, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Give each policy's course in the JSON report: seconds, replicas, ready replicas and GPUs of
+    /// nodes, at each change (not of a sweep's variants)
+    #[arg(long)]
+    pub timeline: bool,
     /// How to print the report
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     pub format: String,

@@ -50,6 +50,10 @@ fn work(args: &Args) -> Result<()> {
         )
         .into());
     }
+    if args.timeline && args.format != "json" {
+        let cure = "it is part of the JSON report; add --format json, or see --report for charts";
+        return Err(InputError::new("--timeline", cure).into());
+    }
     let loaded = input::load(args, base, &model)?;
     // A file that cannot be written is told before the work, not after it.
     let page = args
@@ -116,7 +120,7 @@ fn work(args: &Args) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let text = match args.format.as_str() {
-        "json" => format!("{:#}\n", report.to_json()),
+        "json" => format!("{:#}\n", report.to_json(args.timeline)),
         _ => report.to_text(),
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
