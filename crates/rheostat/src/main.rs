@@ -2,6 +2,7 @@
 
 mod crds;
 mod explain;
+mod inout;
 mod lab;
 mod lint;
 mod log;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::pointer::token;
 use api::pool::{NodeName, Pool};
 use decide::fit::{Check, NodeInfo, PodInfo, PodKey, Reason, Snapshot, is_gpu};
 use serde_json::{Map, Value, json};
@@ -375,7 +376,7 @@ fn explain(reason: &Reason, pool: &Pool, workload: &Workload<'_>) -> String {
 
 /// Where the pod asks for a resource.
 fn device_pointer(workload: &Workload<'_>, name: &str) -> String {
-    let token = name.replace('~', "~0").replace('/', "~1");
+    let token = token(name);
     for (pointer, container) in workload.containers() {
         for list in ["limits", "requests"] {
             if !container["resources"][list][name].is_null() {
@@ -456,8 +457,7 @@ fn from_zero(cx: &mut Context<'_>, workload: &Workload<'_>, taking: &[&Pool]) {
         return;
     };
     let object = &workload.object;
-    let token = key.replace('~', "~0").replace('/', "~1");
-    let pointer = workload.under(&format!("/spec/nodeSelector/{token}"));
+    let pointer = workload.under(&format!("/spec/nodeSelector/{}", token(&key)));
     let span = match object.has(&pointer) {
         true => object.key(&pointer),
         false => object.key(&workload.under("/spec/affinity")),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::fields::nearest;
+use api::near::nearest;
+
 use crate::finding::Severity;
 
 /// A rule.
@@ -282,8 +283,8 @@ pub fn explain(id: &str) -> Result<String, &'static str> {
             Ok(out)
         }
         None => {
-            let ids: Vec<&'static str> = RULES.iter().map(|rule| rule.id).collect();
-            Err(nearest(id, &ids).0)
+            let near = nearest(id, RULES.iter().map(|rule| rule.id));
+            Err(near.map_or("", |(near, _)| near))
         }
     }
 }
