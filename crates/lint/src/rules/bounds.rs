@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Context, Trigger, behavior};
+use super::{Context, Trigger, behavior, own};
 use crate::arithmetic::{Hpa, Target, show};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::metrics::{Bound, Kind, Origin};
 use crate::query::{Meaning, Per, Query};
 
@@ -15,7 +15,7 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
             continue;
         };
         let meaning = query.meaning();
-        ceiling(cx, trigger, &meaning, target);
+        ceiling(cx, trigger, target, triggers);
         unreachable(cx, trigger, query, &meaning, target);
         totals(cx, trigger, query, &meaning, target);
     }
@@ -31,22 +31,60 @@ fn bound(bound: Bound, target: f64) -> Option<(f64, bool)> {
     }
 }
 
-fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, target: Target) {
-    if !target.average || !matches!(meaning.per, Per::Each | Per::Mean | Per::Extreme) {
-        return;
+/// The step that makes a trigger's target one of the value itself.
+fn by_value(trigger: &Trigger<'_>) -> Step {
+    Step::Set(
+        format!("{}/metricType", trigger.pointer),
+        Value::from("Value"),
+    )
+}
+
+/// The end of what a trigger can ask for.
+struct Ceiling {
+    /// The most that its value can be.
+    bound: f64,
+    /// Whether that is guessed from the name.
+    guessed: bool,
+    /// The replicas at which it comes to rest.
+    most: i32,
+}
+
+/// Where a bounded value that is divided by the replicas comes to rest.
+fn ends_at(trigger: &Trigger<'_>) -> Option<Ceiling> {
+    let target = trigger.target().filter(|target| target.average)?;
+    let meaning = trigger.read()?.meaning();
+    if !matches!(meaning.per, Per::Each | Per::Mean | Per::Extreme) {
+        return None;
     }
-    let Some((bound, guessed)) = bound(meaning.bound, target.value) else {
+    let (bound, guessed) = bound(meaning.bound, target.value)?;
+    let (_, behavior) = behavior(&trigger.scaled.object);
+    let most = Hpa::of(target, behavior)?.rests_at(|_| bound);
+    Some(Ceiling {
+        bound,
+        guessed,
+        most,
+    })
+}
+
+fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, target: Target, triggers: &[Trigger<'_>]) {
+    let Some(Ceiling {
+        bound,
+        guessed,
+        most,
+    }) = ends_at(trigger)
+    else {
         return;
     };
     let scaled = trigger.scaled;
-    let (_, behavior) = behavior(&scaled.object);
-    let Some(mut hpa) = Hpa::of(target, behavior) else {
-        return;
-    };
-    let most = hpa.rests_at(|_| bound);
     let max = scaled.spec.spec.max();
-    let alone = scaled.spec.spec.triggers.len() == 1;
-    let severity = match most < max && alone && !guessed {
+    let mut others = own(triggers, scaled)
+        .iter()
+        .filter(|t| t.pointer != trigger.pointer);
+    // The HPA takes the largest proposal: a trigger without a ceiling below the
+    // maximum lifts this one.
+    let all_below = own(triggers, scaled).len() == scaled.spec.spec.triggers.len()
+        && others.all(|t| ends_at(t).is_some_and(|end| end.most < max && !end.guessed));
+    let severity = match most < max && all_below && !guessed {
         true => Severity::Error,
         false => Severity::Warning,
     };
@@ -84,7 +122,6 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
     ));
     let object = &scaled.object;
     let at = object.at(&trigger.meta("threshold"));
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
     let finding = cx.report(
         ("bounded-metric-ceiling", severity),
         object,
@@ -96,11 +133,12 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
             show(usual)
         ),
     );
-    finding.patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metricType\n  value: Value\n- op: replace\n  \
-         path: /spec/triggers/{index}/metadata/threshold\n  value: '{}'\n",
-        show(usual)
-    ));
+    let threshold = Step::Set(trigger.meta("threshold"), Value::from(show(usual)));
+    finding.patched(
+        [by_value(trigger)]
+            .into_iter()
+            .chain((target.value < usual).then_some(threshold)),
+    );
     if guessed {
         finding.assumptions.push(format!(
             "the name says a share; its upper end is taken as {b}"
@@ -208,7 +246,11 @@ fn unreachable(
             "Set a target that a busy replica passes, for example '{}'.",
             show(better)
         ),
-    );
+    )
+    .patched([Step::Set(
+        trigger.meta("threshold"),
+        Value::from(show(better)),
+    )]);
 }
 
 fn totals(
@@ -238,10 +280,7 @@ fn totals(
             ),
             "Leave metricType out (AverageValue): the total is then shared out over the replicas.",
         )
-        .patch = Some(format!(
-            "- op: remove\n  path: {}/metricType\n",
-            trigger.pointer
-        ));
+        .patched([Step::Remove(format!("{}/metricType", trigger.pointer))]);
         return;
     }
     if !target.average || queue_of_a_broker {
@@ -266,7 +305,6 @@ fn totals(
         _ => return,
     };
     let span = object.at(&trigger.meta("query"));
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
     cx.report(
         ("total-with-value", severity),
         object,
@@ -278,9 +316,7 @@ fn totals(
         ),
         "Use `sum(…)` with AverageValue, or set `metricType: Value` on the trigger.",
     )
-    .patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metricType\n  value: Value\n"
-    ));
+    .patched([by_value(trigger)]);
 }
 
 /// External metrics of plain HPAs: an adapter adds up what a name matches.

@@ -5,7 +5,7 @@ use api::pointer;
 use serde_json::Value;
 
 use super::{Context, Trigger};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::model::{Object, Scaled};
 
 /// What KEDA's prometheus trigger reads, all sources together.
@@ -61,10 +61,7 @@ fn of_trigger(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
                     .to_owned(),
                 "Remove metricName.",
             )
-            .patch = Some(format!(
-                "- op: remove\n  path: {}\n",
-                trigger.meta("metricName")
-            ));
+            .patched([Step::Remove(trigger.meta(key))]);
         } else if !PROMETHEUS.contains(&key.as_str()) && !key.ends_with("FromEnv") {
             let (near, edits) = nearest(key, PROMETHEUS).unwrap_or((&"", usize::MAX));
             let (message, fix) = match key.as_str() {
@@ -126,7 +123,7 @@ fn without_effect(
         ),
         format!("Remove {key}, or set minReplicaCount to 0 (or idleReplicaCount)."),
     )
-    .patch = Some(format!("- op: remove\n  path: {pointer}\n"));
+    .patched([Step::Remove(pointer.to_owned())]);
 }
 
 fn of_spec(cx: &mut Context<'_>, scaled: &Scaled<'_>) {

@@ -1,14 +1,15 @@
 //! Rules over the labels and names that an exporter and a scrape give.
 
 use promql::labels::Matcher;
+use serde_json::Value;
 
 use super::scrape::{Carried, OWNER, Scrapes, WORKLOAD};
 use super::{Context, Trigger};
 use crate::Exporter;
 use crate::arithmetic::show;
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::metrics::{self, Origin};
-use crate::query::Use;
+use crate::query::{Query, Use};
 
 pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     let scrapes = Scrapes::of(cx);
@@ -82,6 +83,18 @@ fn label(
         fix,
     );
     finding.assumptions.extend(assumed);
+    let Some(query) = trigger.read().filter(|_| range != used.range) else {
+        return;
+    };
+    let (start, end) = range;
+    let (before, after) = (query.text.get(..start), query.text.get(end..));
+    if let (Some(before), Some(after)) = (before, after) {
+        let text = format!("{before}{good}{after}");
+        // Escapes and comments can hide where a matcher ends.
+        if Query::parse(&text).is_ok() {
+            finding.patched([Step::Set(trigger.meta("query"), Value::from(text))]);
+        }
+    }
 }
 
 /// A matcher that says the same in labels that are there.
@@ -137,7 +150,8 @@ fn matcher_range(trigger: &Trigger<'_>, used: &Use<'_>, matcher: &Matcher) -> (u
     while let Some(at) = text[from..].find(&matcher.name).map(|n| n + from) {
         let whole = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
         let after = &text[at + matcher.name.len()..];
-        if whole(text[..at].chars().next_back()) && whole(after.chars().next()) {
+        let compares = after.trim_start().starts_with(['=', '!']);
+        if whole(text[..at].chars().next_back()) && whole(after.chars().next()) && compares {
             let value = after.find(&matcher.value).unwrap_or(0);
             let stop = at + matcher.name.len() + value + matcher.value.len() + 1;
             return (start + at, start + stop.min(text.len()));

@@ -1,9 +1,10 @@
 //! Rules over what happens without data and without replicas.
 
 use decide::scale::{fallback, resource};
+use serde_json::{Value, json};
 
 use super::{Context, Trigger, own, plural};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::model::Scaled;
 use crate::query::Query;
 
@@ -66,7 +67,6 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         true => object.at(&pointer),
         false => object.key(&trigger.meta("query")),
     };
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
     let replicas = spec.min().max(1);
     let given = object.has(&pointer);
     cx.report(
@@ -81,16 +81,14 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         "Set `ignoreNullValues: 'false'`, so that an empty answer is a failure, and a `fallback` \
          for it.",
     )
-    .patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metadata/ignoreNullValues\n  value: 'false'\n{}",
-        match spec.fallback.is_some() {
-            true => String::new(),
-            false => format!(
-                "- op: add\n  path: /spec/fallback\n  value: {{failureThreshold: 3, replicas: \
-                 {replicas}}}\n"
-            ),
-        }
-    ));
+    .patched(
+        [Step::Set(pointer, Value::from("false"))]
+            .into_iter()
+            .chain(spec.fallback.is_none().then(|| {
+                let fallback = json!({"failureThreshold": 3, "replicas": replicas});
+                Step::Set("/spec/fallback".to_owned(), fallback)
+            })),
+    );
 }
 
 fn too_small(cx: &mut Context<'_>, scaled: &Scaled<'_>) {

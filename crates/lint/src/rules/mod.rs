@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::keda::ScaleTrigger;
+use api::pointer::token;
 use api::yaml::Span;
 use cluster::schema::Structural;
 use promql::parser::SyntaxError;
@@ -102,7 +103,7 @@ impl<'a> Trigger<'a> {
 
     /// Pointer of a metadata key.
     pub fn meta(&self, key: &str) -> String {
-        format!("{}/metadata/{key}", self.pointer)
+        format!("{}/metadata/{}", self.pointer, token(key))
     }
 
     /// The threshold and how it is compared; `None` where it is not usable, or

@@ -104,7 +104,7 @@ pub static RULES: &[Rule] = &[
         "With `ignoreNullValues` true, the default, a query that finds nothing is a success with \
          value 0: an exporter restart, a renamed label or a lost scrape scales the workload down at \
          its busiest, and a fallback does not start, because nothing failed.\n\n\
-         An error with minReplicaCount 0, where everything stops. Silent for queries that say \
+         An error with minReplicaCount 0 or idleReplicaCount 0, where everything stops. Silent for queries that say \
          themselves what nothing means (`or vector(0)`, `absent`).",
     ),
     rule(
