@@ -8,7 +8,7 @@ use promql::labels::{METRIC_NAME, MatchOp, Matcher};
 use promql::parser::ast::{AggOp, BinOp, Expr, Kind as Node, Selector};
 use promql::parser::{self, SyntaxError};
 
-use crate::metrics::{self, Metric};
+use crate::metrics::{self, Metric, Origin};
 
 pub use elements::Elements;
 pub use meaning::{Meaning, Per};
@@ -35,6 +35,15 @@ pub struct Use<'q> {
     pub range: (usize, usize),
 }
 
+/// Two operands that are paired by labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Join<'q> {
+    /// Labels of `on`.
+    pub labels: &'q [String],
+    /// Byte offsets in the query.
+    pub range: (usize, usize),
+}
+
 impl Query {
     /// Reads a query.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
@@ -56,6 +65,13 @@ impl Query {
                 range: (expr.start, expr.end),
             });
         });
+        found
+    }
+
+    /// The joins of a GPU's series, as the exporter has it, with those of pods.
+    pub fn joins(&self) -> Vec<Join<'_>> {
+        let mut found = Vec::new();
+        each_join(&self.expr, &mut found);
         found
     }
 
@@ -106,6 +122,40 @@ fn each_selector<'q>(expr: &'q Expr, f: &mut impl FnMut(&'q Expr, &'q Selector))
                 each_selector(param, f);
             }
             each_selector(expr, f);
+        }
+    }
+}
+
+fn each_join<'q>(expr: &'q Expr, found: &mut Vec<Join<'q>>) {
+    // What passes a function may have been relabelled there.
+    let origin = |side: &Expr| match &side.inner().kind {
+        Node::Selector(selector) => Some(metrics::lookup(name_of(selector)).origin),
+        _ => None,
+    };
+    match &expr.kind {
+        Node::Number(_) | Node::Text(_) | Node::Selector(_) => {}
+        Node::Subquery { expr, .. } | Node::Paren(expr) | Node::Unary { expr, .. } => {
+            each_join(expr, found);
+        }
+        Node::Aggregate { expr, .. } => each_join(expr, found),
+        Node::Call { args, .. } => args.iter().for_each(|arg| each_join(arg, found)),
+        Node::Binary {
+            matching, lhs, rhs, ..
+        } => {
+            let sides = (origin(lhs), origin(rhs));
+            let joins = matches!(
+                sides,
+                (Some(Origin::Dcgm), Some(Origin::Container))
+                    | (Some(Origin::Container), Some(Origin::Dcgm))
+            );
+            if joins && matching.on {
+                found.push(Join {
+                    labels: &matching.labels,
+                    range: (expr.start, expr.end),
+                });
+            }
+            each_join(lhs, found);
+            each_join(rhs, found);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Trigger, behavior, own};
+use super::{Context, Trigger, behavior, own, plural};
 use crate::arithmetic::{Hpa, Target, show};
 use crate::finding::{Severity, Step};
 use crate::metrics::{Bound, Kind, Origin};
@@ -19,7 +19,6 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
         unreachable(cx, trigger, query, &meaning, target);
         totals(cx, trigger, query, &meaning, target);
     }
-    of_hpas(cx);
 }
 
 /// A bound in the unit of the threshold, and whether it is a guess.
@@ -92,8 +91,8 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, target: Target, triggers
     let ceil = (bound / target.value).ceil();
     let mut message = format!(
         "the value is at most {b}, and AverageValue asks for value / {t}: never more than \
-         ceil({b}/{t}) = {} replicas",
-        show(ceil)
+         ceil({b}/{t}) = {}",
+        plural(ceil as i64, "replica")
     );
     let against = match most.cmp(&max) {
         std::cmp::Ordering::Less => format!(", while maxReplicaCount is {max}"),
@@ -305,6 +304,11 @@ fn totals(
         _ => return,
     };
     let span = object.at(&trigger.meta("query"));
+    // A sum of latencies means nothing.
+    let fix = match meaning.per {
+        Per::Latency => "Set `metricType: Value` on the trigger.",
+        _ => "Use `sum(…)` with AverageValue, or set `metricType: Value` on the trigger.",
+    };
     cx.report(
         ("total-with-value", severity),
         object,
@@ -314,36 +318,7 @@ fn totals(
              once more: with {t} on each of 8 replicas the HPA sees {t}/8 and goes to \
              ceil({t}/{t}) = 1"
         ),
-        "Use `sum(…)` with AverageValue, or set `metricType: Value` on the trigger.",
+        fix,
     )
     .patched([by_value(trigger)]);
-}
-
-/// External metrics of plain HPAs: an adapter adds up what a name matches.
-fn of_hpas(cx: &mut Context<'_>) {
-    for hpa in &cx.model.hpas {
-        let metrics = hpa.object.get("/spec/metrics").as_array();
-        for (n, metric) in metrics.into_iter().flatten().enumerate() {
-            let name = metric["external"]["metric"]["name"].as_str().unwrap_or("");
-            let of_value = metric["external"]["target"]["type"] == "Value";
-            let known = crate::metrics::lookup(name);
-            if metric["type"] == "External" && of_value && known.kind == Kind::Queue {
-                let pointer = format!("/spec/metrics/{n}/external/target/type");
-                let target = match &metric["external"]["target"]["value"] {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                cx.report(
-                    ("total-with-value", Severity::Error),
-                    &hpa.object,
-                    hpa.object.at(&pointer),
-                    format!(
-                        "`{name}` is a total, and Value multiplies the replicas by \
-                         total / {target} at every evaluation, whatever they already do"
-                    ),
-                    "Use `type: AverageValue` with `averageValue`.",
-                );
-            }
-        }
-    }
 }

@@ -13,9 +13,11 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
         empty(cx, trigger);
     }
     let model = cx.model;
+    for scaled in &model.scaled {
+        wake(cx, scaled, own(triggers, scaled));
+    }
     for scaled in model.scaled.iter().filter(|scaled| !scaled.is_job) {
         too_small(cx, scaled);
-        wake(cx, scaled, own(triggers, scaled));
         jump(cx, scaled);
     }
 }
@@ -184,6 +186,10 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
         true => Severity::Error,
         false => Severity::Warning,
     };
+    let (pods, wakes) = match scaled.is_job {
+        true => ("Jobs", "starts the first"),
+        false => ("replicas", "wakes the workload"),
+    };
     let scope = match sure {
         true => "",
         false => " (or other workloads on the same GPUs)",
@@ -193,8 +199,8 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
         object,
         span,
         format!(
-            "{count}, and every trigger reads what only running replicas{scope} show ({}): at 0 \
-             replicas the value stays 0 and nothing wakes the workload",
+            "{count}, and every trigger reads what only running {pods}{scope} show ({}): at 0 \
+             {pods} the value stays 0 and nothing {wakes}",
             names.join(", ")
         ),
         "Add a trigger on something that exists without replicas (the queue or the gateway in \

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fields;
+mod hpas;
 mod labels;
 mod missing;
 mod pools;
@@ -48,6 +49,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
     queries::check(&mut cx, &triggers);
     labels::check(&mut cx, &triggers);
     bounds::check(&mut cx, &triggers);
+    hpas::check(&mut cx);
     missing::check(&mut cx, &triggers);
     signals::check(&mut cx, &triggers);
     pools::check(&mut cx, &triggers);

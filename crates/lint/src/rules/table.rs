@@ -82,8 +82,10 @@ pub static RULES: &[Rule] = &[
          own labels of these names (honorLabels false, as dcgm-exporter's chart and AKS' PodMonitor \
          have it), so the workload's arrive as exported_pod, exported_namespace and \
          exported_container, and `pod` is the exporter's. A selector on anything else matches \
-         nothing, which KEDA reads as 0. Labels that the monitors among the files add by \
-         relabelling count as carried.\n\n\
+         nothing, which KEDA reads as 0. What the monitors among the files add, map or drop by \
+         relabelling counts, and where the exporter is told to copy pod labels, those that the pod \
+         template has. A join `on (pod)` with series of pods has the same trap, and so has the \
+         selector of an HPA's External metric.\n\n\
          A warning for `namespace`, since the exporter may be installed beside the workload. \
          `rheostat exporter` carries deployment, statefulset and daemonset. Assumptions: --exporter, \
          --honor-labels.",
@@ -158,7 +160,8 @@ pub static RULES: &[Rule] = &[
         "With minReplicaCount 0 (or idleReplicaCount 0) some trigger must rise while no replica runs. \
          GPU utilization, an engine's queue and anything else that the replicas themselves show \
          vanish with the last replica. The wake-up has to come from what stands before them: a \
-         gateway, a broker, a push, a schedule.\n\n\
+         gateway, a broker, a push, a schedule. A ScaledJob whose first Job waits for what Jobs show \
+         never starts, and an HPA with minReplicas 0 is asked the same.\n\n\
          A warning where the query takes in other workloads' GPUs, which may wake it by chance.",
     ),
     rule(
@@ -167,7 +170,8 @@ pub static RULES: &[Rule] = &[
         "the target lies beyond what the metric can reach",
         "A replica that is full shows a known most: 1 for a ratio, 100 for a percentage, its batch \
          slots for running requests (--max-num-seqs, --parallel, …). With a target at or above that \
-         (within the HPA's tolerance of 10 %) a second replica is never asked for.",
+         (within the HPA's tolerance, 10 % unless behavior.scaleUp.tolerance says otherwise) a second \
+         replica is never asked for.",
     ),
     rule(
         "memory-as-load",

@@ -54,12 +54,16 @@ pub(super) fn check(
     };
     let total = i64::from(max).saturating_mul(gpus);
     let held = replicas.saturating_mul(gpus);
+    let whole = match workload.pods_per_replica {
+        1 => "",
+        _ => " in whole replicas",
+    };
     let finding = cx.report(
         ("max-beyond-pool", severity),
         scaler,
         span,
         format!(
-            "{said} × {} = {total}, and the pools that take the pod hold {} ({}), {total} > {held}: \
+            "{said} × {} = {total}, and the pools that take the pod hold {}{whole} ({}), {total} > {held}: \
              {} wait for ever at full load",
             plural(gpus, "GPU"),
             plural(held, "GPU"),

@@ -113,16 +113,16 @@ fn fit(cx: &mut Context<'_>, workload: &Workload<'_>) {
 /// How far a pod got: later filters come after earlier ones were passed.
 fn rank(reason: &Reason) -> u8 {
     match reason {
-        Reason::Taint => 0,
-        Reason::Affinity => 1,
-        Reason::Insufficient(_) => 3,
-        _ => 2,
+        Reason::Taint => 1,
+        Reason::Affinity => 2,
+        Reason::Insufficient(_) => 4,
+        _ => 3,
     }
 }
 
 fn nowhere(cx: &mut Context<'_>, workload: &Workload<'_>, answers: &[Answer<'_>]) {
     let mut parts = Vec::new();
-    let mut best: Option<&Reason> = None;
+    let mut best: Option<(u8, &Reason)> = None;
     for answer in answers {
         let reasons = match &answer.refused {
             Some(reasons) => reasons.as_slice(),
@@ -137,17 +137,18 @@ fn nowhere(cx: &mut Context<'_>, workload: &Workload<'_>, answers: &[Answer<'_>]
         };
         parts.push(format!("{}: {}", answer.pool.name, texts.join(", ")));
         for reason in reasons {
-            let further = best.is_none_or(|b| rank(reason) > rank(b));
             // A CPU pool lacks GPUs by nature; what a GPU pool says counts.
-            let lacks =
-                matches!(reason, Reason::Insufficient(n) if is_gpu(n)) && answer.pool.gpus == 0;
-            if (further && !lacks) || best.is_none() {
-                best = Some(reason);
+            let rank = match reason {
+                Reason::Insufficient(name) if is_gpu(name) && answer.pool.gpus == 0 => 0,
+                other => rank(other),
+            };
+            if best.is_none_or(|(so_far, _)| rank > so_far) {
+                best = Some((rank, reason));
             }
         }
     }
     let object = &workload.object;
-    let (span, fix) = match best {
+    let (span, fix) = match best.map(|(_, reason)| reason) {
         Some(Reason::Taint) => {
             let tolerations = workload.under("/spec/tolerations");
             let span = match object.has(&tolerations) {
