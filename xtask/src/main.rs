@@ -3,8 +3,11 @@
 
 mod codegen;
 mod golden;
+mod promql_diff;
 mod promqltest;
 mod purity;
+mod reader;
+mod testbed;
 mod tidy;
 
 use std::path::PathBuf;
@@ -24,7 +27,12 @@ cargo xtask TASK
   codegen         regenerate the committed tables
   bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, store, cluster)
   golden DIR      run recordings of the real programs, one line a file
-  promqltest DIR  run Prometheus query tests, one line a file";
+  promqltest DIR  run Prometheus query tests, one line a file
+  promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)
+  testbed build   build a real Kubernetes control plane (needs Go), once a machine
+  testbed up      start one in the background (--name NAME for several), print its kubeconfig
+  testbed down    stop it
+  testbed test    the tests that need one, which `test` and `ci` leave out";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -57,7 +65,9 @@ fn run(args: &[String]) -> Result<()> {
         "bench" => bench(rest),
         "codegen" => codegen::run(rest),
         "golden" => golden::run(rest),
+        "promql-diff" => promql_diff::run(rest),
         "promqltest" => promqltest::run(rest),
+        "testbed" => testbed::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())

@@ -1,12 +1,10 @@
 //! The proof that the core is pure: no clock, randomness, I/O, async, logging,
 //! threads, shared mutable state or iteration in hash order.
 //!
-//! Sources are read as tokens, not as text: a word in a comment or in a text is
-//! no breach, a renamed or grouped import is one, and what follows a test
-//! module counts. What crates could bring in is checked by their names, since a
-//! pure crate with an impure dependency is impure.
+//! What crates could bring in is checked by their names, since a pure crate with
+//! an impure dependency is impure.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use crate::reader::{Source, Word};
 
 /// Rooms whose sources and dependencies are pure.
 pub const ROOMS: &[&str] = &["api", "decide", "lint"];
@@ -89,135 +87,35 @@ const CRATES: &[&str] = &[
 ];
 
 /// What in a source file breaks the rule, as `line: text`.
-///
-/// # Errors
-/// When the text is no Rust.
-pub fn breaches(text: &str) -> Result<Vec<String>, String> {
-    let tokens: TokenStream = text.parse().map_err(|e| format!("cannot be read: {e}"))?;
+pub fn breaches(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    walk(tokens, &mut found);
-    Ok(found)
-}
-
-/// Dependencies of a manifest that break the rule; those for tests and
-/// benchmarks may be anything.
-pub fn dependencies(manifest: &str) -> Vec<String> {
-    let mut section = "";
-    let mut found = Vec::new();
-    for line in manifest.lines().map(str::trim) {
-        if line.starts_with('[') {
-            section = line;
-            continue;
-        }
-        let counts = section == "[dependencies]" || section.ends_with(".dependencies]");
-        let name = line.split(['.', '=', ' ']).next().unwrap_or("");
-        if counts && CRATES.contains(&name.replace('-', "_").as_str()) {
-            found.push(name.to_owned());
-        }
+    for word in &source.words {
+        look(word, |what: &str, why: &str| {
+            let line = word.line;
+            found.push(format!("{line}: `{what}` has no place in the core ({why})"));
+        });
     }
     found
 }
 
-fn walk(tokens: TokenStream, found: &mut Vec<String>) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_test_attribute(&tokens[at..]) {
-            at = after_item(&tokens, at + 2);
-            continue;
-        }
-        match &tokens[at] {
-            TokenTree::Group(group) => walk(group.stream(), found),
-            TokenTree::Ident(ident) => {
-                let name = ident.to_string();
-                let line = ident.span().start().line;
-                let mut tell = |what: &str, why: &str| {
-                    found.push(format!("{line}: `{what}` has no place in the core ({why})"));
-                };
-                for (_, why) in NAMES.iter().filter(|(n, _)| *n == name) {
-                    tell(&name, why);
-                }
-                let rooted = at < 2 || !is_path_separator(&tokens[at - 2..at]);
-                let next = path_after(&tokens, at);
-                if next.is_some() && rooted && CRATES.contains(&name.as_str()) {
-                    tell(&name, "a crate that the core does without");
-                }
-                // `use tokio;` brings it in as well.
-                let used = at > 0 && tokens[at - 1].to_string() == "use";
-                if used && next.is_none() && CRATES.contains(&name.as_str()) {
-                    tell(&name, "a crate that the core does without");
-                }
-                for path in next.into_iter().flat_map(heads) {
-                    if name == "std" {
-                        for (_, why) in STD.iter().filter(|(n, _)| *n == path) {
-                            tell(&format!("std::{path}"), why);
-                        }
-                    }
-                    for (_, call, why) in CALLS.iter().filter(|(t, c, _)| *t == name && *c == path)
-                    {
-                        tell(&format!("{name}::{call}"), why);
-                    }
-                }
-            }
-            _ => {}
-        }
-        at += 1;
+/// Whether a dependency of this name breaks the rule.
+pub fn is_impure(dependency: &str) -> bool {
+    CRATES.contains(&dependency)
+}
+
+fn look(word: &Word, mut tell: impl FnMut(&str, &str)) {
+    let name = word.name.as_str();
+    for (_, why) in NAMES.iter().filter(|(n, _)| *n == name) {
+        tell(name, why);
     }
-}
-
-/// `#[cfg(test)]` or `#[test]`.
-fn is_test_attribute(tokens: &[TokenTree]) -> bool {
-    let [TokenTree::Punct(hash), TokenTree::Group(group), ..] = tokens else {
-        return false;
-    };
-    let text: String = group.stream().to_string().split_whitespace().collect();
-    let attribute = group.delimiter() == Delimiter::Bracket && hash.as_char() == '#';
-    attribute && (text == "cfg(test)" || text == "test")
-}
-
-/// The place after the item that begins here: its body or its semicolon.
-fn after_item(tokens: &[TokenTree], mut at: usize) -> usize {
-    while let Some(token) = tokens.get(at) {
-        at += 1;
-        match token {
-            TokenTree::Punct(p) if p.as_char() == ';' => break,
-            TokenTree::Group(g) if g.delimiter() == Delimiter::Brace => break,
-            _ => {}
-        }
+    if CRATES.iter().any(|c| word.is_crate(c)) {
+        tell(name, "a crate that the core does without");
     }
-    at
-}
-
-fn is_path_separator(tokens: &[TokenTree]) -> bool {
-    let colon = |t: &TokenTree| matches!(t, TokenTree::Punct(p) if p.as_char() == ':');
-    tokens.len() == 2 && tokens.iter().all(colon)
-}
-
-/// What follows `name::`.
-fn path_after(tokens: &[TokenTree], at: usize) -> Option<&TokenTree> {
-    is_path_separator(tokens.get(at + 1..at + 3)?).then(|| tokens.get(at + 3))?
-}
-
-/// The first names of a path or of each path in a group.
-fn heads(token: &TokenTree) -> Vec<String> {
-    match token {
-        TokenTree::Ident(ident) => vec![ident.to_string()],
-        TokenTree::Group(group) => {
-            let mut first = true;
-            let mut out = Vec::new();
-            for token in group.stream() {
-                match token {
-                    TokenTree::Ident(ident) if first => {
-                        out.push(ident.to_string());
-                        first = false;
-                    }
-                    TokenTree::Punct(p) if p.as_char() == ',' => first = true,
-                    _ => {}
-                }
-            }
-            out
-        }
-        _ => Vec::new(),
+    for (module, why) in STD.iter().filter(|(m, _)| word.is_path("std", m)) {
+        tell(&format!("std::{module}"), why);
+    }
+    for (of, call, why) in CALLS.iter().filter(|(t, c, _)| word.is_path(t, c)) {
+        tell(&format!("{of}::{call}"), why);
     }
 }
 
@@ -226,7 +124,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<String> {
-        breaches(text).unwrap()
+        breaches(&Source::parse(text).unwrap())
     }
 
     #[test]
@@ -283,20 +181,5 @@ mod tests {
             mod other;
         "#;
         assert_eq!(found(text), Vec::<String>::new());
-    }
-
-    #[test]
-    fn dependencies_count_and_those_of_tests_do_not() {
-        let manifest = "[dependencies]\nserde.workspace = true\ntokio = \"1\"\n\n\
-            [target.'cfg(unix)'.dependencies]\nk8s-openapi.workspace = true\n\n\
-            [dev-dependencies]\nrand = \"1\"\n";
-        assert_eq!(dependencies(manifest), ["tokio", "k8s-openapi"]);
-    }
-
-    #[test]
-    fn the_core_is_pure() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let found = crate::tidy::impure(&root).unwrap();
-        assert_eq!(found, Vec::<String>::new());
     }
 }

@@ -8,12 +8,14 @@
 //! | `tokio::select!` is `biased` | a simulation must not draw lots that no seed decides |
 //! | no file over 1,000 lines | it has lost its subject |
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::purity;
+use crate::reader::{self, Source};
 
 /// Rooms from the top of the table down: each may use those before it.
 const ROOMS: &[&str] = &[
@@ -31,24 +33,49 @@ const ROOMS: &[&str] = &[
     "nodepools",
     "lab",
     "rheostat",
+    // Last, so that nobody may need it but tests and the task runner.
+    "testbed",
 ];
 
-/// What must not appear in a room's source.
-const BANNED: &[(&[&str], &[&str])] = &[
-    (
-        &["promql", "gpu", "exporter", "replay"],
-        &["std::net", "tokio::net", "kube::", "SystemTime"],
-    ),
-    (
-        &["cluster"],
-        &["rheostat.dev", "keda", "SystemTime", "Timestamp::now"],
-    ),
+/// Names and texts that have no place in some rooms.
+struct Banned {
+    rooms: &'static [&'static str],
+    /// Crates, paths of two names, and names.
+    names: &'static [&'static str],
+    /// Parts of names and of texts in quotes.
+    parts: &'static [&'static str],
+}
+
+const BANNED: &[Banned] = &[
+    Banned {
+        rooms: &["promql", "gpu", "exporter", "replay"],
+        names: &["std::net", "tokio::net", "kube", "SystemTime"],
+        parts: &[],
+    },
+    Banned {
+        rooms: &["cluster"],
+        names: &["SystemTime", "Timestamp::now"],
+        parts: &["rheostat.dev", "keda"],
+    },
 ];
 
 const MAX_LINES: usize = 1000;
 
 /// Checks every rule and reports every breach.
 pub fn run(root: &Path) -> Result<()> {
+    let (files, breaches) = check(root)?;
+    for breach in &breaches {
+        eprintln!("tidy: {breach}");
+    }
+    if !breaches.is_empty() {
+        bail!("{} breaches of the repository's rules", breaches.len());
+    }
+    println!("tidy: {files} files in order");
+    Ok(())
+}
+
+/// The number of files, and every breach.
+fn check(root: &Path) -> Result<(usize, Vec<String>)> {
     let mut breaches = Vec::new();
     let mut files = Vec::new();
     for folder in ["crates", "xtask", "benches", "fuzz"] {
@@ -68,73 +95,35 @@ pub fn run(root: &Path) -> Result<()> {
         if lines > MAX_LINES {
             breaches.push(format!("{name}: {lines} lines, at most {MAX_LINES}"));
         }
-        breaches.extend(banned(&name, &text));
+        breaches.extend(inside(&name, &text));
         breaches.extend(unbiased(&name, &text));
     }
-    breaches.extend(impure(root)?);
+    let needs = reader::needs(root)?;
+    breaches.extend(impure(&needs));
     for (n, room) in ROOMS.iter().enumerate() {
-        let manifest = root.join("crates").join(room).join("Cargo.toml");
-        let Ok(text) = fs::read_to_string(&manifest) else {
-            continue;
-        };
-        let needs = text.split("[dev-dependencies]").next().unwrap_or("");
-        for below in &ROOMS[n + 1..] {
-            if needs
-                .lines()
-                .any(|line| line.starts_with(&format!("{below}.")))
-            {
+        for below in needs.get(*room).into_iter().flatten() {
+            if ROOMS[n + 1..].contains(&below.as_str()) {
                 breaches.push(format!(
                     "crates/{room}: depends on {below}, a room below it"
                 ));
             }
         }
     }
-    for breach in &breaches {
-        eprintln!("tidy: {breach}");
-    }
-    if !breaches.is_empty() {
-        bail!("{} breaches of the repository's rules", breaches.len());
-    }
-    println!("tidy: {} files in order", files.len());
-    Ok(())
+    Ok((files.len(), breaches))
 }
 
-/// What makes the core impure.
-pub(crate) fn impure(root: &Path) -> Result<Vec<String>> {
+/// Dependencies that make the core impure.
+fn impure(needs: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut breaches = Vec::new();
     for room in purity::ROOMS {
-        let folder = root.join("crates").join(room);
-        let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) else {
-            continue;
-        };
-        for name in purity::dependencies(&manifest) {
+        let names = needs.get(*room).into_iter().flatten();
+        for name in names.filter(|name| purity::is_impure(name)) {
             breaches.push(format!(
                 "crates/{room}/Cargo.toml: the core does without {name}"
             ));
         }
-        let mut files = Vec::new();
-        collect(&folder.join("src"), &mut files)?;
-        // Modules of tests lie in files of their own, named so.
-        files.retain(|file| {
-            let part = |p: &std::ffi::OsStr| p.to_str().unwrap_or("").to_owned();
-            let name = file.file_name().map(part).unwrap_or_default();
-            !name.ends_with("tests.rs")
-                && !file
-                    .strip_prefix(root)
-                    .unwrap_or(file)
-                    .components()
-                    .any(|c| c.as_os_str() == "tests")
-        });
-        for file in files {
-            let name = file.strip_prefix(root).unwrap_or(&file).display();
-            let text = fs::read_to_string(&file)?;
-            match purity::breaches(&text) {
-                Ok(found) => breaches.extend(found.iter().map(|f| format!("{name}:{f}"))),
-                Err(why) => breaches.push(format!("{name}: {why}")),
-            }
-        }
     }
-    Ok(breaches)
+    breaches
 }
 
 /// Selects that draw lots.
@@ -147,33 +136,56 @@ fn unbiased(name: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Words that a room must not use, outside comments and tests.
-fn banned(name: &str, text: &str) -> Vec<String> {
-    let mut breaches = Vec::new();
-    let Some(room) = name
-        .strip_prefix("crates/")
-        .and_then(|rest| rest.split('/').next())
+/// What a room's source says that has no place there. Tests may say anything;
+/// modules of tests lie in files of their own, named so.
+fn inside(name: &str, text: &str) -> Vec<String> {
+    let mut parts = name.split('/');
+    let (Some("crates"), Some(room), Some("src")) = (parts.next(), parts.next(), parts.next())
     else {
-        return breaches;
+        return Vec::new();
     };
-    if !name.contains("/src/") || name.ends_with("tests.rs") || name.contains("/tests/") {
-        return breaches;
+    if name.ends_with("tests.rs") || parts.any(|part| part == "tests") {
+        return Vec::new();
     }
-    let code = text.split("#[cfg(test)]").next().unwrap_or("");
-    for (rooms, words) in BANNED {
-        if !rooms.contains(&room) {
-            continue;
-        }
-        for (n, line) in code.lines().enumerate() {
-            let line = line.split("//").next().unwrap_or("");
-            for word in *words {
-                if line.contains(word) {
-                    breaches.push(format!("{name}:{}: `{word}` has no place in {room}", n + 1));
-                }
-            }
+    let pure = purity::ROOMS.contains(&room);
+    let rules: Vec<&Banned> = BANNED.iter().filter(|b| b.rooms.contains(&room)).collect();
+    if !pure && rules.is_empty() {
+        return Vec::new();
+    }
+    let source = match Source::parse(text) {
+        Ok(source) => source,
+        Err(why) => return vec![format!("{name}: {why}")],
+    };
+    let mut found = Vec::new();
+    if pure {
+        found.extend(purity::breaches(&source));
+    }
+    for rule in rules {
+        for (line, what) in banned(rule, &source) {
+            found.push(format!("{line}: `{what}` has no place in {room}"));
         }
     }
-    breaches
+    found.iter().map(|f| format!("{name}:{f}")).collect()
+}
+
+/// Lines with what a rule bans.
+fn banned(rule: &Banned, source: &Source) -> Vec<(usize, &'static str)> {
+    let mut found = Vec::new();
+    for word in &source.words {
+        let is = |name: &str| match name.split_once("::") {
+            Some((of, name)) => word.is_path(of, name),
+            None if name.starts_with(char::is_uppercase) => word.name == name,
+            None => word.is_crate(name),
+        };
+        let names = rule.names.iter().filter(|name| is(name));
+        let parts = rule.parts.iter().filter(|part| word.name.contains(**part));
+        found.extend(names.chain(parts).map(|what| (word.line, *what)));
+    }
+    for (line, text) in &source.texts {
+        let parts = rule.parts.iter().filter(|part| text.contains(**part));
+        found.extend(parts.map(|part| (*line, *part)));
+    }
+    found
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -190,4 +202,38 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     }
     files.sort();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_room_must_not_say_is_found_behind_its_tests_too() {
+        let text = "//! Like keda.\n#[cfg(test)]\nmod tests { const A: &str = \"keda.sh\"; }\n\
+                    const B: &str = \"keda.sh\";\nfn f() { Timestamp::now(); }\n\
+                    fn g() { keda_like(); }";
+        assert_eq!(
+            inside("crates/cluster/src/a.rs", text),
+            [
+                "crates/cluster/src/a.rs:5: `Timestamp::now` has no place in cluster",
+                "crates/cluster/src/a.rs:6: `keda` has no place in cluster",
+                "crates/cluster/src/a.rs:4: `keda` has no place in cluster",
+            ]
+        );
+        assert!(inside("crates/cluster/src/a/tests.rs", text).is_empty());
+        assert!(inside("crates/lab/src/a.rs", text).is_empty());
+        let found = inside(
+            "crates/gpu/src/a.rs",
+            "use kube::Client;\nuse std::{fmt, net};",
+        );
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn the_repository_keeps_its_rules() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.canonicalize().unwrap();
+        assert_eq!(check(&root).unwrap().1, Vec::<String>::new());
+    }
 }

@@ -29,7 +29,7 @@ mod tests {
     fn the_nearest_is_the_first_with_the_fewest_edits() {
         let words = ["min", "max", "MAX"];
         assert_eq!(nearest("Max", words), Some(("max", 0)));
-        assert_eq!(nearest("mxa", words), Some(("max", 2)));
+        assert_eq!(nearest("maxi", words), Some(("max", 1)));
         assert_eq!(nearest("x", [""; 0]), None);
     }
 }

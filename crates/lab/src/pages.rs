@@ -16,15 +16,14 @@ use gpu::simulated::Work;
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
-use kube::runtime::utils::StreamBackoff;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Event;
 use kube::{Client, ResourceExt as _};
 use promql::store::{ScrapeCache, Store, Target};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gpus::{ANNOTATION, Loads, Workloads};
-use crate::kubelet::{GpuUse, KubeletView, Steady};
+use crate::kubelet::{GpuUse, KubeletView};
 
 const RESOURCE: &str = "nvidia.com/gpu";
 const PORT: u16 = 9400;
@@ -97,9 +96,7 @@ impl Pages {
         seen: fn(Event<DynamicObject>) -> Seen,
     ) -> BoxStream<'static, Seen> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let stream = watcher::watcher(api, watcher::Config::default());
-        let stream = StreamBackoff::new(stream, Steady);
+        let stream = nodepools::watch(&self.client, &resource);
         Box::pin(stream.filter_map(move |event| {
             if let Err(error) = &event {
                 tracing::warn!(kind, %error, "the watch for the GPU pages failed and goes on");

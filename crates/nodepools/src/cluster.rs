@@ -3,70 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::selector::LabelSelector;
+use decide::budget::Budget;
 use decide::fit::{PodInfo, PodKey, Snapshot};
-use decide::nodes::{Budget, Observed, PoolView, ReplicaPlan};
+use decide::nodes::{Observed, PoolView, Workload, daemon_pod, replica_plans, waits};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::followed::{Followed, Objects, value, watch};
-
-/// The parts of a workload that say which pods it is about to make.
-#[derive(PartialEq)]
-struct Workload {
-    replicas: i64,
-    selector: Value,
-    namespace: String,
-    pod: Option<Value>,
-}
-
-impl Workload {
-    /// Reads a Deployment, ReplicaSet or StatefulSet.
-    fn read(object: &Value) -> Self {
-        let conditions = object["status"]["conditions"].as_array();
-        // A controller whose pods are refused makes none, whatever it wants.
-        let stuck = conditions
-            .into_iter()
-            .flatten()
-            .any(|c| c["type"] == "ReplicaFailure" && c["status"] == "True");
-        let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
-        Self {
-            replicas: if stuck { 0 } else { replicas },
-            selector: object["spec"]["selector"].clone(),
-            namespace: object["metadata"]["namespace"]
-                .as_str()
-                .unwrap_or("")
-                .to_owned(),
-            pod: pod_of(object, "ReplicaSet"),
-        }
-    }
-}
-
-/// A pod as the template of `object` makes it. `None` where its priority is
-/// known only once the server has read its class.
-fn pod_of(object: &Value, controller: &str) -> Option<Value> {
-    let template = &object["spec"]["template"];
-    if template["spec"]["priorityClassName"].is_string() && controller != "DaemonSet" {
-        return None;
-    }
-    let meta = &object["metadata"];
-    Some(json!({
-        "metadata": {
-            "name": meta["name"], "namespace": meta["namespace"],
-            "labels": template["metadata"]["labels"],
-            "annotations": template["metadata"]["annotations"],
-            "ownerReferences": [
-                {"kind": controller, "name": meta["name"], "uid": meta["uid"], "controller": true},
-            ],
-        },
-        "spec": template["spec"],
-    }))
-}
 
 /// Nodes and pods.
 pub(crate) struct ClusterView {
@@ -76,9 +24,9 @@ pub(crate) struct ClusterView {
     unseen_nodes: Option<BTreeSet<String>>,
     unseen_pods: Option<BTreeSet<PodKey>>,
     known_pods: BTreeMap<PodKey, Arc<PodInfo>>,
-    budgets: Followed<Value>,
-    daemons: Followed<Option<Value>>,
-    workloads: Followed<Workload>,
+    budgets: Followed<Budget>,
+    daemons: Followed<Value>,
+    workloads: Followed<Option<Workload>>,
     /// Nodes and the pods on them.
     pub snapshot: Snapshot,
     /// Pods that the scheduler found no node for.
@@ -95,10 +43,9 @@ impl ClusterView {
         Self {
             nodes: watch(client, &ApiResource::erase::<Node>(&())),
             pods: watch(client, &ApiResource::erase::<Pod>(&())),
-            budgets: Followed::new(client, &budgets, Value::clone).named("disruption budgets"),
-            daemons: Followed::new(client, &daemons, |d| pod_of(d, "DaemonSet"))
-                .named("daemon sets"),
-            workloads: Followed::new(client, &workloads, Workload::read).named("deployments"),
+            budgets: Followed::new(client, &budgets, Budget::parse).named("disruption budgets"),
+            daemons: Followed::new(client, &daemons, daemon_pod).named("daemon sets"),
+            workloads: Followed::new(client, &workloads, Workload::parse).named("deployments"),
             listed: (false, false),
             unseen_nodes: None,
             unseen_pods: None,
@@ -119,43 +66,16 @@ impl ClusterView {
 
     /// What planning reads of the objects beside nodes and pods.
     pub fn observe(&mut self, pools: Vec<PoolView>) -> Observed {
-        let pods = self.daemons.values().flatten().map(PodInfo::parse);
+        let daemons = self.daemons.values().map(PodInfo::parse);
+        let pods = self.known_pods.values().map(|pod| &**pod);
         Observed {
             pools,
-            daemons: pods.map(Arc::new).collect(),
-            budgets: self.budgets.values().map(Budget::parse).collect(),
-            plans: self.plans(),
+            daemons: daemons.map(Arc::new).collect(),
+            budgets: self.budgets.values().cloned().collect(),
+            plans: replica_plans(self.workloads.values().flatten(), pods),
             pending: self.pending.values().cloned().collect(),
             cluster: std::mem::take(&mut self.snapshot),
         }
-    }
-
-    /// Replicas that Deployments have been given and that have no pods yet: their
-    /// nodes can be ordered while the pods are still being made.
-    fn plans(&self) -> Vec<ReplicaPlan> {
-        let mut plans = Vec::new();
-        for workload in self.workloads.values() {
-            let Some(pod) = workload.pod.as_ref().filter(|_| workload.replicas > 0) else {
-                continue;
-            };
-            let selector = serde_json::from_value::<LabelSelector>(workload.selector.clone());
-            let Some(selector) = selector.ok().and_then(|s| s.to_selector().ok()) else {
-                continue;
-            };
-            let there = self.known_pods.values().filter(|p| {
-                *p.key.namespace == *workload.namespace
-                    && !p.finished
-                    && !p.terminating
-                    && selector.matches(&p.labels)
-            });
-            let there = i64::try_from(there.count()).unwrap_or(i64::MAX);
-            let missing = u32::try_from(workload.replicas.saturating_sub(there)).unwrap_or(0);
-            if missing > 0 {
-                let pod = Arc::new(PodInfo::parse(pod));
-                plans.push(ReplicaPlan { pod, missing });
-            }
-        }
-        plans
     }
 
     /// Waits for the next change; true if planning may come to something else.
@@ -256,8 +176,7 @@ impl ClusterView {
             self.snapshot.set_pod(pod);
             return waited || was != now;
         }
-        // Placed by a preemption, it has a node in view already.
-        if refused(object) && pod.nominated.is_none() && !pod.terminating {
+        if waits(object, &pod) {
             let old = self.pending.insert(pod.key.clone(), pod.clone());
             return old.is_none_or(|old| old.class != pod.class || old.uid != pod.uid);
         }
@@ -269,14 +188,6 @@ impl ClusterView {
         let waited = self.pending.remove(key).is_some();
         self.snapshot.remove_pod(key) || waited
     }
-}
-
-/// Whether the scheduler has said that it finds no node.
-fn refused(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|c| {
-        c["type"] == "PodScheduled" && c["status"] == "False" && c["reason"] == "Unschedulable"
-    })
 }
 
 fn name(object: &Value) -> &str {

@@ -31,9 +31,6 @@ pub struct Options {
     pub settle: Duration,
     /// Wait after the cloud has not answered.
     pub retry: Duration,
-    /// Whether the cluster autoscaler's ConfigMap of priorities decides before
-    /// the price.
-    pub priorities: bool,
     /// Called with each plan, also with one that does nothing.
     pub on_plan: Option<Report>,
 }
@@ -44,7 +41,6 @@ impl Default for Options {
             settings: Settings::default(),
             settle: Duration::from_millis(200),
             retry: Duration::from_secs(10),
-            priorities: false,
             on_plan: None,
         }
     }
@@ -56,7 +52,6 @@ impl std::fmt::Debug for Options {
             .field("settings", &self.settings)
             .field("settle", &self.settle)
             .field("retry", &self.retry)
-            .field("priorities", &self.priorities)
             .finish_non_exhaustive()
     }
 }
@@ -214,22 +209,26 @@ impl Controller {
         again
     }
 
-    /// Gives pools the priorities of the ConfigMap, where that is asked for. A text
-    /// that cannot be read is told about, and the price decides meanwhile.
+    /// Gives pools the priorities of the ConfigMap, where there is one: having it is
+    /// asking for it, as nobody writes it for another expander, so it needs no
+    /// option beside it. A text that cannot be read is told about, and the price
+    /// decides meanwhile.
     async fn prioritise(&mut self, pools: &mut [PoolView]) {
-        if !self.options.priorities {
-            return;
-        }
         let (name, namespace, key) = PRIORITIES;
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let text = match api.get_opt(name).await {
-            Ok(map) => map.and_then(|m| m.data).and_then(|mut d| d.remove(key)),
+        let map = match api.get_opt(name).await {
+            Ok(Some(map)) => map,
+            Ok(None) => {
+                self.misread = None;
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "reading {namespace}/{name} failed, the price decides");
                 return;
             }
         };
-        let problem = match text.as_deref().map(Priorities::parse) {
+        let text = map.data.as_ref().and_then(|data| data.get(key));
+        let problem = match text.map(|text| Priorities::parse(text)) {
             Some(Ok(priorities)) => {
                 self.misread = None;
                 for pool in pools {

@@ -13,7 +13,9 @@ use serde_json::Value;
 /// Wait after a failed watch.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A back-off without chance in it.
+/// A wait between watch attempts without chance in it: kube's own exponential
+/// one cannot be built without jitter from outside, and the simulation must
+/// come out the same each time.
 struct Steady;
 
 impl Iterator for Steady {
@@ -29,10 +31,10 @@ impl Backoff for Steady {
 }
 
 /// A watch that goes on for ever.
-pub(crate) type Objects = Fuse<BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>>;
+pub type Objects = Fuse<BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>>;
 
-/// Watches every object of a kind.
-pub(crate) fn watch(client: &kube::Client, resource: &ApiResource) -> Objects {
+/// Watches every object of a kind, and tries again a second after a failure.
+pub fn watch(client: &kube::Client, resource: &ApiResource) -> Objects {
     let api = Api::<DynamicObject>::all_with(client.clone(), resource);
     StreamBackoff::new(watcher::watcher(api, watcher::Config::default()), Steady)
         .boxed()

@@ -11,4 +11,5 @@ mod provider;
 mod status;
 
 pub use controller::{Options, Report, run};
+pub use followed::{Objects, watch};
 pub use provider::{Provider, ProviderError};

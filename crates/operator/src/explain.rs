@@ -18,7 +18,7 @@ use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::metrics_api::respond;
+use crate::answer::{refused, respond};
 use crate::{Handler, Report};
 
 /// The group of the explanations API.
@@ -72,10 +72,6 @@ impl Explanations {
         let kept = self.clone();
         Arc::new(move |object, time, explanation| {
             let target = &object.spec.scale_target_ref;
-            let kind = match target.kind.as_str() {
-                "" => "Deployment",
-                kind => kind,
-            };
             kept.add(Record {
                 time,
                 object: Object {
@@ -84,7 +80,7 @@ impl Explanations {
                     name: object.metadata.name.clone(),
                 },
                 target: Workload {
-                    kind: kind.to_owned(),
+                    kind: target.gvk().2,
                     name: target.name.clone(),
                 },
                 explanation: Explanation::ScaledObject(explanation.clone()),
@@ -122,8 +118,9 @@ impl Explanations {
                 return refused(StatusCode::NOT_FOUND, "NotFound", &text);
             }
         };
-        let Some(kind) = Kind::parse(kind) else {
-            return refused(StatusCode::NOT_FOUND, "NotFound", &unknown_kind(kind));
+        let kind = match Kind::parse(kind) {
+            Ok(kind) => kind,
+            Err(why) => return refused(StatusCode::NOT_FOUND, "NotFound", &why),
         };
         let now = self.clock.now();
         let at = match at(request.uri().query().unwrap_or("")) {
@@ -164,14 +161,6 @@ impl Explanations {
     }
 }
 
-/// What is said of a kind that nobody can ask about.
-fn unknown_kind(kind: &str) -> String {
-    format!(
-        "{kind:?} is no kind that is explained: ask about a scaledobject (so), hpa, deployment \
-         (deploy) or statefulset (sts)"
-    )
-}
-
 /// The moment asked for.
 fn at(query: &str) -> Option<String> {
     let text = query.split('&').find_map(|pair| pair.strip_prefix("at="))?;
@@ -182,10 +171,4 @@ fn at(query: &str) -> Option<String> {
 fn discovery() -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1",
         "groupVersion": format!("{EXPLAIN_GROUP}/{EXPLAIN_VERSION}"), "resources": []})
-}
-
-fn refused(code: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code.as_u16()});
-    respond(code, &body)
 }

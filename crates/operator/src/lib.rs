@@ -10,6 +10,7 @@
 //! a paused clock. One task reconciles, from an ordered queue with a back-off
 //! of its own; each running ScaledObject has one polling task.
 
+mod answer;
 mod auth;
 mod controller;
 mod env;
@@ -21,6 +22,7 @@ mod poll;
 mod queue;
 mod reconcile;
 mod scalers;
+pub mod serve;
 mod state;
 mod target;
 mod watches;
@@ -128,11 +130,5 @@ impl Operator {
             let shared = Arc::clone(&shared);
             Box::pin(async move { metrics_api::answer(&shared, &request).await })
         })
-    }
-
-    /// Why the last poll of a ScaledObject did what it did.
-    pub fn explain(&self, namespace: &str, name: &str) -> Option<Explanation> {
-        self.shared
-            .explanation(&(namespace.to_owned(), name.to_owned()))
     }
 }

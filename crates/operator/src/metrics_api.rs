@@ -6,12 +6,13 @@ use bytes::Bytes;
 use decide::scale::conditions::{FALLBACK, status_of};
 use decide::scale::fallback::{self, MetricRead, Settled};
 use decide::scale::hpa_spec::COMPOSITE;
-use decide::scale::modifiers;
+use decide::scale::modifiers::Composite;
 use futures::future::join_all;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use crate::answer::{not_found, refused, respond};
 use crate::state::{Key, Shared};
 use crate::{METRICS_GROUP, METRICS_VERSION, io, scalers, target};
 
@@ -31,10 +32,7 @@ pub(crate) async fn answer(shared: &Shared, request: &Request<Bytes>) -> Respons
     };
     if request.method() != http::Method::GET {
         let text = "the server does not allow this method on the requested resource";
-        return respond(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &status(text, "MethodNotAllowed", 405),
-        );
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", text);
     }
     let (namespace, metric) = (decode(namespace), decode(metric));
     match name_in_selector(request.uri().query().unwrap_or_default()) {
@@ -44,12 +42,12 @@ pub(crate) async fn answer(shared: &Shared, request: &Request<Bytes>) -> Respons
                 let text = format!(
                     "rpc error: code = Unknown desc = error when getting metric values {text}"
                 );
-                respond(StatusCode::INTERNAL_SERVER_ERROR, &status(&text, "", 500))
+                refused(StatusCode::INTERNAL_SERVER_ERROR, "", &text)
             }
         },
         None => {
             let text = "scaledObject name is not specified";
-            respond(StatusCode::INTERNAL_SERVER_ERROR, &status(text, "", 500))
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "", text)
         }
     }
 }
@@ -71,24 +69,20 @@ async fn value(shared: &Shared, key: Key, asked: &str) -> Result<Value, String> 
         .await
         .map_err(|error| format!("error getting scalers {error}"))?;
     // With a formula every name of the object's stands for the composite.
-    let formula = object
-        .spec
-        .modifiers()
-        .is_some_and(|m| !m.formula.is_empty());
     let known = asked.eq_ignore_ascii_case(COMPOSITE)
         || scalers
             .external
             .iter()
             .any(|external| external.metric.eq_ignore_ascii_case(asked));
-    let composite = formula && known;
+    let composite = scalers.composite.as_ref().filter(|_| known);
     let wanted: Vec<&scalers::External> = scalers
         .external
         .iter()
-        .filter(|external| composite || external.metric.eq_ignore_ascii_case(asked))
+        .filter(|external| composite.is_some() || external.metric.eq_ignore_ascii_case(asked))
         .collect();
     let name = match wanted.first() {
         None => return Err(missing()),
-        Some(_) if composite => COMPOSITE,
+        Some(_) if composite.is_some() => COMPOSITE,
         Some(external) => external.metric.as_str(),
     };
     let reads = wanted
@@ -160,7 +154,7 @@ async fn settle(
     shared: &Shared,
     key: &Key,
     reads: &[MetricRead],
-    composite: bool,
+    composite: Option<&Composite>,
 ) -> Result<f64, String> {
     let lock = shared.lock_of(key);
     let _held = lock.lock().await;
@@ -193,10 +187,11 @@ async fn settle(
             );
         }
     }
-    let outcome = if composite {
+    let outcome = if let Some(composite) = composite {
         let names = reads.iter().map(|read| read.metric.as_str());
         let by_name: Vec<(&str, &Settled)> = names.zip(&settled).collect();
-        modifiers::combine(&object, &by_name, shared.triggers.clock.now())
+        let fallback = object.spec.fallback.as_ref();
+        Some(composite.value(fallback, &by_name, shared.triggers.clock.now()))
     } else {
         settled.into_iter().next()
     };
@@ -240,34 +235,6 @@ fn discovery() -> Value {
             "verbs": ["get"],
         }],
     })
-}
-
-fn status(message: &str, reason: &str, code: u16) -> Value {
-    let mut status = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "code": code,
-    });
-    if !reason.is_empty() {
-        status["reason"] = json!(reason);
-    }
-    status
-}
-
-fn not_found() -> Response<Bytes> {
-    let text = "the server could not find the requested resource";
-    respond(StatusCode::NOT_FOUND, &status(text, "NotFound", 404))
-}
-
-pub(crate) fn respond(code: StatusCode, body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = code;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ async fn poll(shared: &Shared, key: &Key) -> Result<(), String> {
         hpa: hpa_condition(shared, &object.metadata.namespace, &object.status.hpa_name),
         now: shared.triggers.clock.now(),
     };
-    let decision = step(&object, &seen);
+    let decision = step(&object, scalers.composite.as_ref(), &seen);
     for event in &decision.events {
         shared.record(&object, event).await;
     }
@@ -96,7 +96,7 @@ async fn poll(shared: &Shared, key: &Key) -> Result<(), String> {
             shared.record(&object, event).await;
         }
     }
-    shared.explain(&object, seen.now, decision.explanation.clone());
+    shared.explain(&object, seen.now, &decision.explanation);
     shared
         .write_status(&object, status)
         .await

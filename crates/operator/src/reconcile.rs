@@ -263,6 +263,7 @@ impl Controller {
         let count = steering
             .replica_count()
             .map_err(|error| Failure::of(BAD_PAUSED_SCALE, error))?;
+        let mut from = None;
         if let Some(count) = count {
             let resource = self.kind(&object).await?;
             let api = io::in_namespace(&self.shared.client, &key.0, &resource);
@@ -270,21 +271,15 @@ impl Controller {
             let scale = api.get_scale(target).await;
             let scale =
                 scale.map_err(|error| Failure::of(BAD_PAUSED_SCALE, io::message(&error)))?;
-            if scale.spec.and_then(|spec| spec.replicas) != Some(count) {
+            from = scale.spec.and_then(|spec| spec.replicas);
+            if from != Some(count) {
                 let written = io::scale(&api, target, count).await;
                 written.map_err(|error| Failure::of(BAD_PAUSED_SCALE, io::message(&error)))?;
             }
         }
-        let paused = decide::scale::Explanation {
-            rule: decide::scale::Rule::Paused,
-            metrics: Vec::new(),
-            forced: false,
-            cooldown_until: None,
-            from: None,
-            to: count,
-        };
+        let paused = decide::scale::Explanation::paused(from, count);
         let now = self.shared.triggers.clock.now();
-        self.shared.explain(&object, now, paused);
+        self.shared.explain(&object, now, &paused);
         let mut status = object.status.clone();
         status.paused_replica_count = count;
         self.write(&object, &status, BAD_PAUSED_COUNT).await?;

@@ -6,6 +6,7 @@ use api::keda::{ScaleTrigger, ScaledObject};
 use decide::scale::conditions::Event;
 use decide::scale::fallback::{MetricRead, Read, Target};
 use decide::scale::hpa_spec::MetricSpec;
+use decide::scale::modifiers::Composite;
 use decide::scale::resource;
 use serde_json::Value;
 use triggers::{MetricType, Trigger};
@@ -21,6 +22,8 @@ pub(crate) struct Scalers {
     pub(crate) external: Vec<External>,
     /// How many the HPA reads itself.
     pub(crate) resources: usize,
+    /// What a formula makes of them, where there is one.
+    pub(crate) composite: Option<Composite>,
     /// What the HPA is told, in order of the triggers.
     pub(crate) specs: Vec<MetricSpec>,
 }
@@ -54,6 +57,7 @@ pub(crate) async fn of(
         uid: object.metadata.uid.clone(),
         external: Vec::new(),
         resources: 0,
+        composite: Composite::of(object),
         specs: Vec::new(),
     };
     let workload = target::find(shared, object).await.ok();

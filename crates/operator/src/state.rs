@@ -40,7 +40,6 @@ pub(crate) struct State {
     pub(crate) scalers: BTreeMap<Key, Arc<Scalers>>,
     /// The last poll's reads, for triggers with cached metrics.
     pub(crate) reads: BTreeMap<(Key, String), Read>,
-    explanations: BTreeMap<Key, Explanation>,
     locks: BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>,
 }
 
@@ -119,7 +118,6 @@ impl Shared {
         let mut state = self.state();
         state.objects.remove(key);
         state.scalers.remove(key);
-        state.explanations.remove(key);
         state.locks.remove(key);
         state.reads.retain(|(owner, _), _| owner != key);
     }
@@ -136,20 +134,11 @@ impl Shared {
         Arc::clone(self.state().locks.entry(key.clone()).or_default())
     }
 
-    pub(crate) fn explanation(&self, key: &Key) -> Option<Explanation> {
-        self.state().explanations.get(key).cloned()
-    }
-
-    /// Keeps the reasons of the last decision and passes them on.
-    pub(crate) fn explain(&self, object: &ScaledObject, now: Timestamp, explanation: Explanation) {
+    /// Passes on the reasons of a decision.
+    pub(crate) fn explain(&self, object: &ScaledObject, now: Timestamp, explanation: &Explanation) {
         if let Some(report) = &self.options.on_decision {
-            report(object, now, &explanation);
+            report(object, now, explanation);
         }
-        let key = (
-            object.metadata.namespace.clone(),
-            object.metadata.name.clone(),
-        );
-        self.state().explanations.insert(key, explanation);
     }
 }
 

@@ -20,6 +20,26 @@ pub fn is_histogram(v: f64) -> bool {
     v.to_bits() == HISTOGRAM_BITS
 }
 
+/// The difference that two results may have, relative to their sum, and still be the same:
+/// sums in another order differ. Prometheus' own tests allow as much.
+pub const SAME_RESULT: f64 = 1e-6;
+
+/// Whether two numbers differ by less than `epsilon` of their sum. NaN equals NaN, and the
+/// staleness marker only itself.
+pub fn almost_equal(a: f64, b: f64, epsilon: f64) -> bool {
+    if is_histogram(a) || is_histogram(b) || is_stale(a) != is_stale(b) {
+        return false;
+    }
+    if a == b || (a.is_nan() && b.is_nan()) {
+        return true;
+    }
+    let (sum, diff) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return diff < epsilon * f64::MIN_POSITIVE;
+    }
+    diff / sum.min(f64::MAX) < epsilon
+}
+
 /// Decimal form without exponent, as scalars and `count_values` labels print.
 pub fn format_plain(v: f64) -> String {
     if v.is_nan() {

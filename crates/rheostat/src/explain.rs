@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use decide::explain::{Account, Kind, Question, Record, account, moment, render};
 
+use crate::connect;
 use crate::inout::print;
 
 /// Arguments of `rheostat explain`.
@@ -47,12 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
             args.object
         );
     };
-    let Some(kind) = Kind::parse(kind) else {
-        bail!(
-            "{kind:?} is no kind that is explained: ask about a scaledobject (so), hpa, \
-             deployment (deploy) or statefulset (sts)"
-        );
-    };
+    let kind = Kind::parse(kind).map_err(anyhow::Error::msg)?;
     let account = match &args.log {
         Some(_) => from_log(args, kind, name)?,
         None => from_cluster(args, kind, name)?,
@@ -107,20 +103,9 @@ fn from_cluster(args: &Args, kind: Kind, name: &str) -> Result<Account> {
 }
 
 async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
-    let options = kube::config::KubeConfigOptions::default();
-    let config = match &args.kubeconfig {
-        Some(path) => {
-            // Its text names the file and the cause already; the chain repeats them.
-            let read = kube::config::Kubeconfig::read_from(path)
-                .map_err(|error| anyhow::anyhow!("{error}"))?;
-            kube::Config::from_custom_kubeconfig(read, &options).await
-        }
-        None => kube::Config::from_kubeconfig(&options).await,
-    };
-    let config = config.context(
-        "no cluster to ask: give the kubeconfig that `rheostat lab` printed with --kubeconfig, \
-         or a saved log with --log",
-    )?;
+    let hint = "give the kubeconfig that `rheostat lab` printed with --kubeconfig, or a saved log \
+                with --log";
+    let config = connect::config(args.kubeconfig.as_deref(), hint).await?;
     let namespace = args
         .namespace
         .clone()

@@ -26,15 +26,23 @@ pub enum Kind {
 
 impl Kind {
     /// Reads a kind as kubectl does: singular, plural or short, in any case.
-    pub fn parse(text: &str) -> Option<Kind> {
-        let text = text.to_ascii_lowercase();
-        let plain = text.split('.').next().unwrap_or("");
-        Some(match plain {
+    ///
+    /// # Errors
+    /// The kinds that can be asked about, where this is none of them.
+    pub fn parse(text: &str) -> Result<Kind, String> {
+        let lower = text.to_ascii_lowercase();
+        let plain = lower.split('.').next().unwrap_or("");
+        Ok(match plain {
             "scaledobject" | "scaledobjects" | "so" => Kind::ScaledObject,
             "horizontalpodautoscaler" | "horizontalpodautoscalers" | "hpa" => Kind::Hpa,
             "deployment" | "deployments" | "deploy" => Kind::Deployment,
             "statefulset" | "statefulsets" | "sts" => Kind::StatefulSet,
-            _ => return None,
+            _ => {
+                return Err(format!(
+                    "{text:?} is no kind that is explained: ask about a scaledobject (so), hpa, \
+                     deployment (deploy) or statefulset (sts)"
+                ));
+            }
         })
     }
 

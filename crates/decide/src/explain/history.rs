@@ -53,7 +53,20 @@ impl History {
         let at = self.records.len() - later.take_while(|r| r.time > record.time).count();
         self.records.insert(at, record);
         if self.records.len() > self.limits.records {
-            self.records.pop_front();
+            self.forget_oldest();
+        }
+    }
+
+    /// Lets the oldest record go. Where it is the last word on an object's nodes,
+    /// the next decision about them is news again, the same or not.
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.records.pop_front() else {
+            return;
+        };
+        let of_nodes = |r: &Record| matches!(r.explanation, Explanation::Nodes(_));
+        let same = |r: &Record| of_nodes(r) && r.object == oldest.object;
+        if of_nodes(&oldest) && !self.records.iter().any(same) {
+            self.waiting.remove(&oldest.object);
         }
     }
 

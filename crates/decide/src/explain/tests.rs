@@ -259,3 +259,50 @@ fn a_history_forgets_the_oldest_and_keeps_no_news_out() {
     });
     assert_eq!(history.records().last().unwrap().time, later(45));
 }
+
+#[test]
+fn a_wait_that_was_forgotten_is_told_again() {
+    let waits = |seconds| Record {
+        time: later(seconds),
+        object: object("Deployment", "web"),
+        target: target(),
+        explanation: Explanation::Nodes(WaitingPods {
+            pods: [("web-1".to_owned(), PodOutcome::Expendable)].into(),
+        }),
+    };
+    let mut history = History::new(Limits { records: 2 });
+    history.add(waits(0));
+    history.add(waits(1));
+    assert_eq!(history.records().count(), 1, "the same is no news");
+    for record in falling() {
+        history.add(record);
+    }
+    history.add(waits(60));
+    assert_eq!(history.records().last().unwrap().time, later(60));
+}
+
+#[test]
+fn a_paused_scaled_object_is_told_with_the_replicas_it_holds() {
+    let told = |from, held| {
+        let record = Record {
+            time: noon(),
+            object: object("ScaledObject", "web"),
+            target: target(),
+            explanation: Explanation::ScaledObject(crate::scale::Explanation::paused(from, held)),
+        };
+        let question = question(Kind::ScaledObject, "web", None);
+        let account = account([&record].into_iter(), &question, later(5)).unwrap();
+        render(&account, false)
+    };
+    assert!(
+        told(Some(3), Some(2)).contains("goes from 3 to 2"),
+        "{}",
+        told(Some(3), Some(2))
+    );
+    assert!(told(Some(2), Some(2)).contains("stays at 2"));
+    let kept = told(None, None);
+    assert!(
+        kept.contains("keeps the replicas it has") && kept.contains("paused"),
+        "{kept}"
+    );
+}

@@ -331,6 +331,7 @@ fn poll_move(e: &scale::Explanation) -> String {
     match (e.from, e.to) {
         (Some(from), Some(to)) => format!("goes from {from} to {}", count(to)),
         (Some(from), None) => format!("stays at {}", count(from)),
+        (None, None) if e.rule == scale::Rule::Paused => "keeps the replicas it has".to_owned(),
         _ => "cannot be scaled: its replicas are not known".to_owned(),
     }
 }

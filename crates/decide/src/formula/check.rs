@@ -2,9 +2,10 @@
 //! object is written, not when the load comes.
 
 use super::builtins;
-use super::regex::pattern;
+use super::regex;
 use super::tree::{Node, What};
 use super::types::{Type, number_of};
+use super::value::Budget;
 use super::{Fault, methods};
 
 /// Checks a tree in an environment of floats with these names.
@@ -13,6 +14,7 @@ pub(super) fn check(root: &Node, names: &[String]) -> Result<Type, Fault> {
         names,
         variables: Vec::new(),
         collections: Vec::new(),
+        budget: Budget::default(),
         first: None,
     };
     let found = checker.visit(root);
@@ -31,6 +33,8 @@ struct Checker<'a> {
     /// Collections that predicates around the present place look at, and
     /// whether `#acc` and `#index` are there.
     collections: Vec<(Type, bool)>,
+    /// For what is compiled here.
+    budget: Budget,
     /// The first mistake, which is the one that is told.
     first: Option<Fault>,
 }
@@ -46,7 +50,7 @@ impl Checker<'_> {
             return Type::Float;
         }
         if builtins_too && builtins::is_builtin(name) {
-            return Type::Function;
+            return Type::Function(None);
         }
         self.fail(at, format!("unknown name {name}"))
     }
@@ -230,7 +234,7 @@ impl Checker<'_> {
             },
             "matches" => {
                 if let What::Text(text) = &right.what
-                    && let Err(error) = pattern(text)
+                    && let Err(error) = regex::compiled(text, &mut self.budget)
                 {
                     return self.fail(at, error);
                 }
@@ -269,14 +273,14 @@ impl Checker<'_> {
             What::Text(text) => Some(text),
             _ => None,
         };
+        if let (Type::Time | Type::Duration, Some(field)) = (&base, field)
+            && let Some(result) = methods::returns(&base, field)
+        {
+            return Type::Function(Some(Box::new(result)));
+        }
         match (&base, field) {
             (Type::Any, _) => Type::Any,
             (Type::Nil, Some(field)) => self.fail(at, format!("type nil has no field {field}")),
-            (Type::Time | Type::Duration, Some(field))
-                if methods::returns(&base, field).is_some() =>
-            {
-                Type::Function
-            }
             (Type::Map | Type::Env, _) => {
                 if !matches!(kind, Type::Text | Type::Any) {
                     let text = format!("cannot use {kind} to get an element from {base}");
@@ -307,30 +311,24 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, at: usize, callee: &Node, arguments: &[Node]) -> Type {
-        let method = match &callee.what {
-            What::Member { of, key, .. } => match &key.what {
-                What::Text(name) => Some((of, name)),
-                _ => None,
-            },
-            _ => None,
-        };
         let found = self.visit(callee);
-        let given = arguments.len();
         for argument in arguments {
             self.visit(argument);
         }
-        match (found, method) {
-            (Type::Any, _) => Type::Any,
-            (Type::Function, Some((of, name))) => {
-                let silent = self.first.clone();
-                let base = self.visit(of);
-                self.first = silent;
-                if given > 0 {
-                    return self.fail(at, format!("too many arguments to call {name}"));
-                }
-                methods::returns(&base, name).unwrap_or(Type::Any)
+        let name = match &callee.what {
+            What::Member { key, .. } => match &key.what {
+                What::Text(name) => name,
+                _ => "",
+            },
+            _ => "",
+        };
+        match found {
+            Type::Any => Type::Any,
+            Type::Function(Some(_)) if !name.is_empty() && !arguments.is_empty() => {
+                self.fail(at, format!("too many arguments to call {name}"))
             }
-            (found, _) => self.fail(at, format!("{found} is not callable")),
+            Type::Function(Some(result)) if !name.is_empty() => *result,
+            found => self.fail(at, format!("{found} is not callable")),
         }
     }
 

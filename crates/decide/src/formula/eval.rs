@@ -190,10 +190,7 @@ impl Run<'_> {
             return Ok(Value::Bool(false));
         }
         let (text, pattern) = (text.text()?, pattern.text()?);
-        // A pattern may grow to a multiple of its text.
-        self.budget
-            .spend(text.len() + 1_000 * (1 + pattern.len()))?;
-        Ok(Value::Bool(regex::pattern(pattern)?.is_match(text)))
+        regex::found(pattern, text, &mut self.budget).map(Value::Bool)
     }
 
     fn member(&mut self, node: &Node, of: &Node, key: &Node, optional: bool) -> Made {
@@ -218,7 +215,7 @@ impl Run<'_> {
         if let (Value::Env, Value::Text(name)) = (&base, &key) {
             return Ok(self.value(name));
         }
-        at(node, fetch(&base, &key))
+        at(node, fetch(&base, &key, &mut self.budget))
     }
 
     fn slice(&mut self, node: &Node, of: &Node, from: Option<&Node>, to: Option<&Node>) -> Made {
@@ -306,19 +303,19 @@ impl Run<'_> {
             count: 0,
             found: None,
         };
-        let mut order: Vec<usize> = (0..items.items.len()).collect();
-        if matches!(name, "findLast" | "findLastIndex") {
-            order.reverse();
-        }
+        let size = items.items.len();
+        let backwards = matches!(name, "findLast" | "findLastIndex");
+        let mut skipped = 0;
         if name == "reduce" && third.is_none() {
             let Some(start) = items.items.first() else {
                 let text = "reduce of empty array with no initial value".to_owned();
                 return at(node, Err(text));
             };
             each.sum = start.clone();
-            order.remove(0);
+            skipped = 1;
         }
-        for index in order {
+        for n in skipped..size {
+            let index = if backwards { size - 1 - n } else { n };
             let element = items.items[index].clone();
             let made = match predicate {
                 Some(predicate) => {
@@ -338,7 +335,7 @@ impl Run<'_> {
                 break;
             }
         }
-        at(node, each.end(items.items.len(), third, &mut self.budget))
+        at(node, each.end(size, third, &mut self.budget))
     }
 }
 
@@ -408,6 +405,7 @@ impl Each<'_> {
                     let key = key.key();
                     let key = key
                         .ok_or_else(|| format!("runtime error: hash of unhashable type {name}"))?;
+                    budget.spend(key.weight())?;
                     groups.entry(key).or_default().push(value);
                 }
                 let mut entries = BTreeMap::new();

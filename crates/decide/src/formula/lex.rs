@@ -3,6 +3,7 @@
 use api::go::quote;
 
 use super::Fault;
+use super::parse::{MAX_NODES, too_large};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -85,6 +86,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Fault> {
     };
     while let Some(c) = lexer.peek() {
         lexer.token(c)?;
+        if lexer.tokens.len() > MAX_NODES {
+            return Err(too_large());
+        }
     }
     lexer.tokens.push(Token {
         kind: Kind::End,
@@ -316,6 +320,10 @@ impl Lexer {
         };
         let end = self.at.checked_add(digits)?;
         let word: String = self.chars.get(self.at..end)?.iter().collect();
+        // A sign would be read, too.
+        if !word.chars().all(|c| c.is_digit(radix)) {
+            return None;
+        }
         self.at = end;
         char::from_u32(u32::from_str_radix(&word, radix).ok()?)
     }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use api::duration::GoDuration;
-use api::go::{float, json};
+use api::go::{self, float};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::value::{
-    Budget, Key, List, Value, equal, fetch, less, show, show_key, slice, truncated,
-};
+use super::show::{json, show};
+use super::value::{Budget, Key, List, Value, equal, fetch, less, slice, truncated};
 use crate::cron;
 
 type Made = Result<Value, String>;
@@ -22,6 +21,7 @@ pub(super) fn call(name: &str, args: &[Value], now: Timestamp, budget: &mut Budg
     let arg = |n: usize| args.get(n).unwrap_or(&Value::Nil);
     let first = arg(0);
     let wrong = || format!("invalid argument for {name} (type {})", first.type_name());
+    budget.spend(args.iter().map(Value::weight).sum())?;
     match name {
         "float" => to_float(first),
         "int" => to_int(first),
@@ -68,11 +68,10 @@ pub(super) fn call(name: &str, args: &[Value], now: Timestamp, budget: &mut Budg
             .map(Value::Zone)
             .map_err(|error| error.to_string()),
         "toJSON" => {
-            let mut out = String::new();
-            to_json(first, 0, &mut out, budget)?;
-            budget.text(out)
+            let text = json(first, budget)?;
+            budget.text(text)
         }
-        "fromJSON" => from_json(&json::parse(first.text()?.as_bytes())?, budget),
+        "fromJSON" => from_json(&go::json::parse(first.text()?.as_bytes())?, budget),
         "toBase64" => budget.text(STANDARD.encode(first.text()?)),
         "fromBase64" => {
             let bytes = STANDARD.decode(first.text()?);
@@ -244,9 +243,9 @@ fn collection(name: &str, args: &[Value], budget: &mut Budget) -> Made {
     let complaint = |kind: &str| format!("cannot {name} {kind}");
     match name {
         // What is not there is nil.
-        "first" => Ok(fetch(first, &Value::Int(0)).unwrap_or(Value::Nil)),
-        "last" => Ok(fetch(first, &Value::Int(-1)).unwrap_or(Value::Nil)),
-        "get" => Ok(fetch(first, second).unwrap_or(Value::Nil)),
+        "first" => Ok(fetch(first, &Value::Int(0), budget).unwrap_or(Value::Nil)),
+        "last" => Ok(fetch(first, &Value::Int(-1), budget).unwrap_or(Value::Nil)),
+        "get" => Ok(fetch(first, second, budget).unwrap_or(Value::Nil)),
         "take" => {
             let count = second.index()?;
             if count < 0 {
@@ -278,6 +277,7 @@ fn collection(name: &str, args: &[Value], budget: &mut Budget) -> Made {
                     Value::Array(pair) if pair.items.len() == 2 => {
                         let key = pair.items[0].key();
                         let key = key.ok_or_else(|| "invalid pair key".to_owned())?;
+                        budget.spend(key.weight())?;
                         entries.insert(key, pair.items[1].clone());
                     }
                     other => return Err(format!("invalid pair {}", show(other, budget)?)),
@@ -325,7 +325,7 @@ fn of_key(key: &Key) -> Value {
         Key::Bool(b) => Value::Bool(*b),
         Key::Int(n) => Value::Int(*n),
         Key::Float(bits) => Value::Float(f64::from_bits(*bits)),
-        Key::Text(text) => Value::Text(text.as_str().into()),
+        Key::Text(text) => Value::Text(Rc::clone(text)),
     }
 }
 
@@ -353,8 +353,11 @@ pub(super) fn descends(order: &Value) -> Result<bool, String> {
 
 /// Sorts values by keys, stably.
 pub(super) fn sorted(mut pairs: Vec<(Value, Value)>, down: bool, budget: &mut Budget) -> Made {
-    let size = pairs.len();
-    budget.spend(size.saturating_mul(size.max(1).ilog2() as usize))?;
+    // How often each key is compared.
+    let rounds = pairs.len().max(1).ilog2() as usize;
+    for (key, _) in &pairs {
+        budget.spend(rounds.saturating_mul(key.weight()))?;
+    }
     let comparable = pairs
         .windows(2)
         .find(|pair| less(&pair[0].0, &pair[1].0).is_none());
@@ -392,6 +395,7 @@ fn text_function(name: &str, args: &[Value], budget: &mut Budget) -> Made {
         let parts = list(arg(0), |kind| format!("cannot join {kind}"))?;
         let mut texts = Vec::new();
         for part in &parts.items {
+            budget.spend(1)?;
             texts.push(part.text()?);
         }
         let glue = if args.len() > 1 { arg(1).text()? } else { "" };
@@ -412,6 +416,7 @@ fn text_function(name: &str, args: &[Value], budget: &mut Budget) -> Made {
         "trim" if args.len() == 1 => budget.text(text.trim().to_owned()),
         "trim" => {
             let cut = other()?;
+            budget.spend(text.len().saturating_mul(cut.len()) / 16)?;
             budget.text(text.trim_matches(|c| cut.contains(c)).to_owned())
         }
         "trimPrefix" => {
@@ -461,20 +466,31 @@ fn text_function(name: &str, args: &[Value], budget: &mut Budget) -> Made {
                 0 => return budget.array(Vec::new()),
                 n => usize::try_from(n).unwrap_or(usize::MAX),
             };
-            let mut parts: Vec<String> = if separator.is_empty() {
-                text.chars().map(String::from).collect()
+            let after = if name == "splitAfter" {
+                separator.len()
             } else {
-                text.splitn(limit, separator).map(str::to_owned).collect()
+                0
             };
-            if name == "splitAfter" {
-                let last = parts.len().saturating_sub(1);
-                for part in &mut parts[..last] {
-                    part.push_str(separator);
-                }
+            let mut parts = Vec::new();
+            let mut rest = text;
+            while parts.len() + 1 < limit {
+                // Without a separator a text falls into its characters.
+                let first = || rest.chars().next().map(char::len_utf8);
+                let cut = match separator {
+                    "" => first().filter(|at| *at < rest.len()),
+                    separator => rest.find(separator),
+                };
+                let Some(at) = cut else { break };
+                parts.push(&rest[..at + after]);
+                rest = &rest[at + separator.len()..];
+            }
+            if !(text.is_empty() && separator.is_empty()) {
+                parts.push(rest);
             }
             let mut items = Vec::new();
             for part in parts {
-                items.push(budget.text(part)?);
+                budget.spend(1)?;
+                items.push(budget.text(part.to_owned())?);
             }
             budget.array(items)
         }
@@ -517,69 +533,9 @@ fn from_json(value: &serde_json::Value, budget: &mut Budget) -> Made {
         serde_json::Value::Object(map) => {
             let mut made = BTreeMap::new();
             for (key, item) in map {
-                made.insert(Key::Text(key.clone()), from_json(item, budget)?);
+                made.insert(Key::Text(key.as_str().into()), from_json(item, budget)?);
             }
             budget.map(made, true)
         }
     }
-}
-
-/// Go's indented JSON.
-fn to_json(
-    value: &Value,
-    level: usize,
-    out: &mut String,
-    budget: &mut Budget,
-) -> Result<(), String> {
-    budget.spend(1 + level)?;
-    let line = |out: &mut String, level: usize| {
-        out.push('\n');
-        for _ in 0..level {
-            out.push_str("  ");
-        }
-    };
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    match value {
-        Value::Nil => out.push_str("null"),
-        Value::Float(n) if !n.is_finite() => {
-            return Err(format!(
-                "json: unsupported value: {}",
-                super::value::show_float(*n)
-            ));
-        }
-        Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&show(value, budget)?),
-        Value::Array(list) => {
-            out.push('[');
-            for (n, item) in list.items.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                line(out, level + 1);
-                to_json(item, level + 1, out, budget)?;
-            }
-            if !list.items.is_empty() {
-                line(out, level);
-            }
-            out.push(']');
-        }
-        Value::Map(table) => {
-            out.push('{');
-            for (n, (key, item)) in table.entries.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                line(out, level + 1);
-                out.push_str(&quoted(&show_key(key)));
-                out.push_str(": ");
-                to_json(item, level + 1, out, budget)?;
-            }
-            if !table.entries.is_empty() {
-                line(out, level);
-            }
-            out.push('}');
-        }
-        Value::Duration(nanos) => out.push_str(&nanos.to_string()),
-        other => out.push_str(&quoted(&show(other, budget)?)),
-    }
-    Ok(())
 }

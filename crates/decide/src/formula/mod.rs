@@ -16,6 +16,7 @@ mod methods;
 mod number;
 mod parse;
 mod regex;
+mod show;
 mod tree;
 mod types;
 mod value;
@@ -119,7 +120,7 @@ impl Formula {
             Value::Float(n) => Ok(Some(n)),
             Value::Nil => Ok(None),
             other => {
-                let shown = value::show(&other, &mut value::Budget::default());
+                let shown = show::show(&other, &mut value::Budget::default());
                 let shown = shown.unwrap_or_else(|_| "too long to show".to_owned());
                 Err(FormulaError::NoNumber(other.type_name().to_owned(), shown))
             }

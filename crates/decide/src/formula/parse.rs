@@ -7,8 +7,8 @@ use super::{Fault, builtins, number};
 /// Deepest tree; evaluation recurses as deep.
 const MAX_DEPTH: usize = 300;
 
-/// Most nodes of a tree, as in the original.
-const MAX_NODES: usize = 10_000;
+/// Most nodes of a tree, as in the original, and so most tokens.
+pub(super) const MAX_NODES: usize = 10_000;
 
 /// What a builtin with a predicate takes after the collection.
 fn predicate_arguments(name: &str) -> Option<&'static [Argument]> {
@@ -79,9 +79,6 @@ fn node(at: usize, what: What) -> Node {
 
 /// Parses a whole formula.
 pub(super) fn parse(tokens: &[Token], names: &[String]) -> Parsed {
-    if tokens.len() > MAX_NODES {
-        return Err(too_large());
-    }
     let mut parser = Parser {
         tokens,
         at: 0,
@@ -98,7 +95,8 @@ pub(super) fn parse(tokens: &[Token], names: &[String]) -> Parsed {
     }
 }
 
-fn too_large() -> Fault {
+/// What is said of more.
+pub(super) fn too_large() -> Fault {
     Fault {
         text: "compilation failed: expression exceeds maximum allowed nodes".to_owned(),
         at: None,

@@ -22,9 +22,27 @@ fn usual_formulas() {
         ("c ?? a", Some(2.0)),
         ("c ?? nil", None),
         ("count([a, b], {# > 2}) > 0 ? 10 : 1", Some(10.0)),
+        (
+            "last(9223372036854775806..9223372036854775807) - 9223372036854775807",
+            Some(0.0),
+        ),
+        ("len(3..1)", Some(0.0)),
+        (r#"len("\x41\u00e9\101")"#, Some(3.0)),
         ("let x = a; if x > 1 { x } else { 0 }", Some(2.0)),
     ] {
         assert_eq!(run(text), Ok(wanted), "{text}");
+    }
+}
+
+#[test]
+fn escapes_are_digits_alone() {
+    for text in [
+        r#"len("\x+1")"#,
+        r#"len("\u-001")"#,
+        r#"len("\7")"#,
+        r#"len("\ud800")"#,
+    ] {
+        assert!(run(text).is_err(), "{text}");
     }
 }
 
@@ -41,10 +59,56 @@ fn nothing_grows_without_end() {
         "len(1..9223372036854775807)",
         "len(-9223372036854775807..9223372036854775807)",
         "len(map(1..100, 1..1000000))",
+        // A large text that stands in many places, printed or taken as a key.
+        "let x = repeat(\"a\", 1000000); len(string(map(1..500000, x)))",
+        "let x = repeat(\"a\", 1000000); len(toJSON(map(1..500000, x)))",
+        "let x = repeat(\"a\", 900000); len(map(1..500000, string({\"k\": x})))",
+        "let x = repeat(\"\\u0001\", 900000); len(toJSON(x))",
+        "let x = [repeat(\"a\", 1000000)]; len(map(1..500000, fromPairs([[x[0], 1]])))",
+        "let x = repeat(\"a\", 1000000); len(map(1..500000, groupBy([x], #)))",
+        "let x = 1..400000; len(map(1..400000, get(1, x)))",
+        "let x = repeat(\"ab\", 60000); x matches \"(a|b)*a(a|b){1500}c\" ? 1 : 0",
+        "count(1..1000, \"a\" matches string(#)) > 0 ? 1 : 0",
         "\"aaaa\" matches \"((a{1,100}){1,100}){1,100}\" ? 1 : 0",
     ] {
         assert!(run(text).is_err(), "{text}: {:?}", run(text));
     }
+    // What grows only in time: long texts and arrays looked through again and again.
+    for looks in [
+        "x == y",
+        "x < y",
+        "x in [y]",
+        "x in {\"k\": 1}",
+        "nil == {\"k\": 1}[x]",
+        "x contains \"b\"",
+        "x startsWith y",
+        "hasSuffix(x, y)",
+        "indexOf(x, \"b\") > 0",
+        "len(x) > 0",
+        "len(trim(x, \"ba\")) > 0",
+        "len(trim(x, y)) > 0",
+        "len(split(x, \"b\")) > 0",
+        "len(uniq([x, y])) > 0",
+        "len(sort([x, y])) > 0",
+        "x matches \"b\"",
+        "len(join(z)) > 0",
+        "len(fromPairs(w)) > 0",
+    ] {
+        let text = format!(
+            "let x = repeat(\"a\", 999999); let y = repeat(\"a\", 999999); \
+             let z = split(repeat(\",\", 199999), \",\"); let w = map(1..100000, [1, 1]); \
+             count(1..200000, {looks})"
+        );
+        let error = run(&text).expect_err(looks).to_string();
+        assert!(error.contains("takes too long"), "{looks}: {error}");
+    }
+    // The first of many is found without a look at the others.
+    let first = "let z = 1..500000; count(1..300000, find(z, true) == 1)";
+    assert_eq!(run(first), Ok(Some(300_000.0)));
+    let patterns: Vec<_> = (0..1000)
+        .map(|n| format!("(\"a\" matches \"{n}\")"))
+        .collect();
+    assert!(run(&format!("[{}] == [] ? 1 : 0", patterns.join(","))).is_err());
     let deep = "(".repeat(5_000) + "1" + &")".repeat(5_000);
     assert!(run(&deep).is_err());
     let long = vec!["1"; 5_000].join(" + ");
@@ -53,6 +117,77 @@ fn nothing_grows_without_end() {
         format!("(1 < {inner} < 1 ? 1 : 0)")
     });
     assert!(run(&doubled).is_err());
+    let long = "x".repeat(100_000);
+    let doubled = (0..9).fold(format!("\"{long}\""), |inner, _| {
+        format!("(\"\" < {inner} < \"\" ? \"\" : \"\")")
+    });
+    assert!(run(&format!("len({doubled})")).is_err());
+    assert!(run(&"1 ".repeat(1_000_000)).is_err());
+}
+
+#[test]
+fn the_deepest_tree_fits_on_the_stack() {
+    let links = format!("now(){}.Unix() > 0 ? 1 : 0", ".UTC()".repeat(200));
+    assert_eq!(run(&links), Ok(Some(1.0)));
+    // Each shape as deep as it may be, and what is deeper is refused.
+    let shapes: [(&str, &str, &str); 12] = [
+        ("(", "1", ")"),
+        ("-", "1", ""),
+        ("not ", "true", ""),
+        ("[", "1", "][0]"),
+        ("{\"k\": ", "1", "}.k"),
+        ("{\"k\": ", "1", "}?.k"),
+        ("first(map([1], ", "1", "))"),
+        ("sum([1], {let x", "1", "})"),
+        ("true ? ", "1", " : 0"),
+        ("if true { ", "1", " } else { 0 }"),
+        ("if false { 0 } else ", "{ 1 }", ""),
+        ("1 + ", "1", ""),
+    ];
+    for (open, inner, close) in shapes {
+        let mut deepest = 0;
+        for depth in 1..400 {
+            let opens = (0..depth).map(|n| match open {
+                "sum([1], {let x" => format!("{open}{n} = 1; "),
+                open => open.to_owned(),
+            });
+            let text = opens.collect::<String>() + inner + &close.repeat(depth);
+            match run(&text) {
+                Err(FormulaError::Invalid(error)) if error.contains("nested too deeply") => break,
+                _ => deepest = depth,
+            }
+        }
+        assert!((50..399).contains(&deepest), "{open}: {deepest}");
+    }
+}
+
+#[test]
+fn texts_of_values_are_those_of_go() {
+    for (text, wanted) in [
+        ("string([1, 2.5, \"a\", nil, true])", "[1 2.5 a <nil> true]"),
+        ("string({\"b\": [1], \"a\": 1e21})", "map[a:1e+21 b:[1]]"),
+        (
+            "toJSON([1, {\"a\": \"\\n\"}])",
+            "[\n  1,\n  {\n    \"a\": \"\\n\"\n  }\n]",
+        ),
+        ("join(split(\"abc\", \"\", 2), \"|\")", "a|bc"),
+        ("join(split(\"a,b,c\", \",\", 2), \"|\")", "a|b,c"),
+        ("join(splitAfter(\"a,b,c\", \",\"), \"|\")", "a,|b,|c"),
+        ("string(split(\"\", \"\"))", "[]"),
+        ("string(keys(groupBy([\"x\", \"x\"], #)))", "[x]"),
+        (
+            "string([findLast(1..5, # < 4), find(1..5, # > 2), reduce(1..3, #acc + #)])",
+            "[3 3 6]",
+        ),
+    ] {
+        let same = format!("{text} == {} ? 1 : 0", serde_json::Value::from(wanted));
+        assert_eq!(
+            run(&same),
+            Ok(Some(1.0)),
+            "{text}: {:?}",
+            run(&format!("int({text})"))
+        );
+    }
 }
 
 proptest! {

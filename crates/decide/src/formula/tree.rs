@@ -65,8 +65,12 @@ impl Node {
         }
     }
 
-    /// How many nodes the tree has.
+    /// How much a copy of the tree is: its nodes, and its texts by length.
     pub fn size(&self) -> usize {
-        1 + self.children().into_iter().map(Node::size).sum::<usize>()
+        let text = match &self.what {
+            What::Text(text) | What::Name(text) => text.len() / 16,
+            _ => 0,
+        };
+        1 + text + self.children().into_iter().map(Node::size).sum::<usize>()
     }
 }

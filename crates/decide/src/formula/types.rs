@@ -20,7 +20,8 @@ pub(super) enum Type {
     Time,
     Duration,
     Zone,
-    Function,
+    /// With what a call returns, where that is known.
+    Function(Option<Box<Type>>),
 }
 
 impl Type {
@@ -89,7 +90,7 @@ impl fmt::Display for Type {
             Type::Time => "time.Time",
             Type::Duration => "time.Duration",
             Type::Zone => "*time.Location",
-            Type::Function => "func(...interface {}) (interface {}, error)",
+            Type::Function(_) => "func(...interface {}) (interface {}, error)",
         })
     }
 }

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::show::show;
+
 /// A value. Large ones are shared, so that copying is cheap.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -47,7 +49,7 @@ pub(super) enum Key {
     Int(i64),
     /// Bits.
     Float(u64),
-    Text(String),
+    Text(Rc<str>),
 }
 
 /// Deepest nesting of arrays and maps; the original has none and may run out
@@ -58,11 +60,11 @@ const MAX_COUNTED: usize = 1_000_000;
 /// Elements made in one run, all of them.
 const MAX_MADE: usize = 3_000_000;
 /// Longest text.
-const MAX_TEXT: usize = 1_000_000;
+pub(super) const MAX_TEXT: usize = 1_000_000;
 /// Steps of one run.
 const MAX_STEPS: usize = 5_000_000;
 
-const NO_MEMORY: &str = "memory budget exceeded";
+pub(super) const NO_MEMORY: &str = "memory budget exceeded";
 
 /// What a run may still use.
 #[derive(Debug, Default)]
@@ -139,7 +141,7 @@ impl Budget {
         if !free || size > MAX_COUNTED {
             self.count(size)?;
         }
-        self.array((from..).take(size).map(Value::Int).collect())
+        self.array((from..=to).map(Value::Int).collect())
     }
 }
 
@@ -213,6 +215,14 @@ impl Value {
         format!("interface conversion: interface {{}} is {is}, not {wanted}")
     }
 
+    /// The steps of looking at it: a text is looked through from end to end.
+    pub fn weight(&self) -> usize {
+        match self {
+            Value::Text(text) => 1 + text.len() / 16,
+            _ => 1,
+        }
+    }
+
     /// As a key of a map.
     pub fn key(&self) -> Option<Key> {
         Some(match self {
@@ -220,9 +230,19 @@ impl Value {
             Value::Bool(b) => Key::Bool(*b),
             Value::Int(n) => Key::Int(*n),
             Value::Float(n) => Key::Float(n.to_bits()),
-            Value::Text(text) => Key::Text(text.to_string()),
+            Value::Text(text) => Key::Text(Rc::clone(text)),
             _ => return None,
         })
+    }
+}
+
+impl Key {
+    /// The steps that comparing with it takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Key::Text(text) => 1 + text.len() / 16,
+            _ => 1,
+        }
     }
 }
 
@@ -248,7 +268,10 @@ pub(super) fn equal(a: &Value, b: &Value, budget: &mut Budget) -> Result<bool, S
     Ok(match (a, b) {
         (Value::Nil, Value::Nil) | (Value::Env, Value::Env) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) => {
+            budget.spend(a.len().min(b.len()) / 16)?;
+            a == b
+        }
         (Value::Time(a, _), Value::Time(b, _)) => a == b,
         (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Array(a), Value::Array(b)) => {
@@ -261,6 +284,7 @@ pub(super) fn equal(a: &Value, b: &Value, budget: &mut Budget) -> Result<bool, S
         (Value::Map(a), Value::Map(b)) => {
             let mut same = a.entries.len() == b.entries.len();
             for ((k, a), (l, b)) in a.entries.iter().zip(&b.entries) {
+                budget.spend(k.weight().min(l.weight()))?;
                 same = same && k == l && equal(a, b, budget)?;
             }
             same
@@ -299,6 +323,7 @@ pub(super) fn binary(
             b.type_name()
         )
     };
+    budget.spend(a.weight() + b.weight())?;
     let floats = || Some((a.number()?, b.number()?));
     let ordered = |order: Option<bool>| order.map(Value::Bool).ok_or_else(mismatch);
     match operator {
@@ -387,7 +412,7 @@ fn contains(needle: &Value, stack: &Value, budget: &mut Budget) -> Result<Value,
 }
 
 /// One element of a collection.
-pub(super) fn fetch(from: &Value, key: &Value) -> Result<Value, String> {
+pub(super) fn fetch(from: &Value, key: &Value, budget: &mut Budget) -> Result<Value, String> {
     let place = |length: usize| -> Result<usize, String> {
         let wanted = key.index()?;
         let length_signed = i64::try_from(length).unwrap_or(i64::MAX);
@@ -408,12 +433,13 @@ pub(super) fn fetch(from: &Value, key: &Value) -> Result<Value, String> {
             Ok(Value::Int(i64::from(text.as_bytes()[at])))
         }
         Value::Map(table) => {
+            budget.spend(key.weight())?;
             let found = key.key().and_then(|key| table.entries.get(&key));
             Ok(found.cloned().unwrap_or(Value::Nil))
         }
         other => Err(format!(
             "cannot fetch {} from {}",
-            show(key, &mut Budget::default())?,
+            show(key, budget)?,
             other.type_name()
         )),
     }
@@ -444,67 +470,4 @@ pub(super) fn slice(
         }
         other => Err(format!("cannot slice {}", other.type_name())),
     }
-}
-
-/// Go's `%v`.
-pub(super) fn show(value: &Value, budget: &mut Budget) -> Result<String, String> {
-    budget.spend(1)?;
-    Ok(match value {
-        Value::Nil => "<nil>".to_owned(),
-        Value::Bool(b) => b.to_string(),
-        Value::Int(n) => n.to_string(),
-        Value::Float(n) => show_float(*n),
-        Value::Text(text) => text.to_string(),
-        Value::Array(list) => {
-            let mut parts = Vec::new();
-            for item in &list.items {
-                parts.push(show(item, budget)?);
-            }
-            format!("[{}]", parts.join(" "))
-        }
-        Value::Map(table) => {
-            let mut parts = Vec::new();
-            for (key, item) in &table.entries {
-                parts.push(format!("{}:{}", show_key(key), show(item, budget)?));
-            }
-            format!("map[{}]", parts.join(" "))
-        }
-        Value::Env => "map[]".to_owned(),
-        Value::Time(at, _) => at.to_string(),
-        Value::Duration(nanos) => api::duration::GoDuration(*nanos).to_string(),
-        Value::Zone(zone) => zone.iana_name().unwrap_or("UTC").to_owned(),
-    })
-}
-
-/// A key as it prints.
-pub(super) fn show_key(key: &Key) -> String {
-    match key {
-        Key::Nil => "<nil>".to_owned(),
-        Key::Bool(b) => b.to_string(),
-        Key::Int(n) => n.to_string(),
-        Key::Float(bits) => show_float(f64::from_bits(*bits)),
-        Key::Text(text) => text.clone(),
-    }
-}
-
-/// A float as Go's `%v` prints it: the shortest text, with an exponent below
-/// 1e-4 and from 1e21.
-pub(super) fn show_float(n: f64) -> String {
-    if n.is_nan() {
-        return "NaN".to_owned();
-    }
-    if n.is_infinite() {
-        return if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let size = n.abs();
-    if size != 0.0 && !(1e-4..1e21).contains(&size) {
-        let text = format!("{n:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        return format!("{digits}e{sign}{exponent:0>2}");
-    }
-    n.to_string()
 }

@@ -425,19 +425,13 @@ impl Rules {
         rated: bool,
     ) -> Limited {
         if desired > current {
-            let rate = rated.then(|| {
-                let (rate, bind) = self.up_limit(memory, current, now);
-                (rate.max(current), bind)
-            });
+            let rate = rated.then(|| self.rate(Direction::Up, memory, current, now));
             let cap = cap(rate, max);
             if desired > cap.replicas {
                 return cap;
             }
         } else if desired < current {
-            let rate = rated.then(|| {
-                let (rate, bind) = self.down_limit(memory, current, now);
-                (rate.min(current), bind)
-            });
+            let rate = rated.then(|| self.rate(Direction::Down, memory, current, now));
             let floor = floor(rate, min);
             if desired < floor.replicas {
                 return floor;
@@ -446,27 +440,42 @@ impl Rules {
         within(desired)
     }
 
-    fn up_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> (i32, Bind) {
-        let direction = Direction::Up;
-        let least = match self.up.select {
-            Select::Disabled => return (current, Bind::Disabled(direction)),
-            Select::Least => true,
-            Select::Most => false,
+    /// The count that the rate limits of a direction allow.
+    fn rate(
+        &self,
+        direction: Direction,
+        memory: &HpaMemory,
+        current: i32,
+        now: Timestamp,
+    ) -> (i32, Bind) {
+        let (side, sign) = match direction {
+            Direction::Up => (&self.up, 1),
+            Direction::Down => (&self.down, -1),
+        };
+        // Downwards the policy that changes least leaves the most replicas.
+        let lowest = match (side.select, direction) {
+            (Select::Disabled, _) => return (current, Bind::Disabled(direction)),
+            (Select::Least, Direction::Up) | (Select::Most, Direction::Down) => true,
+            (Select::Most, Direction::Up) | (Select::Least, Direction::Down) => false,
         };
         let mut proposed = 0;
-        let mut best = if least { i32::MAX } else { i32::MIN };
+        let mut best = if lowest { i32::MAX } else { i32::MIN };
         let mut bind = Bind::DefaultRate;
-        for policy in self.up.policies.iter().copied() {
+        for policy in side.policies.iter().copied() {
             let start = start_of_period(memory, policy, current, now);
             match policy.unit {
-                Unit::Pods => proposed = start.wrapping_add(policy.value),
+                Unit::Pods => proposed = start.wrapping_add(policy.value.wrapping_mul(sign)),
                 Unit::Percent => {
-                    let factor = 1.0 + f64::from(policy.value) / 100.0;
-                    proposed = to_i32((f64::from(start) * factor).ceil());
+                    let change = f64::from(sign) * f64::from(policy.value) / 100.0;
+                    let share = f64::from(start) * (1.0 + change);
+                    proposed = to_i32(match direction {
+                        Direction::Up => share.ceil(),
+                        Direction::Down => share,
+                    });
                 }
                 Unit::Unknown => {}
             }
-            if (least && proposed <= best) || (!least && proposed >= best) {
+            if (lowest && proposed <= best) || (!lowest && proposed >= best) {
                 best = proposed;
                 bind = Bind::Policy {
                     direction,
@@ -475,40 +484,11 @@ impl Rules {
                 };
             }
         }
-        (best, bind)
-    }
-
-    fn down_limit(&self, memory: &HpaMemory, current: i32, now: Timestamp) -> (i32, Bind) {
-        let direction = Direction::Down;
-        // The policy that changes least leaves the most replicas.
-        let least = match self.down.select {
-            Select::Disabled => return (current, Bind::Disabled(direction)),
-            Select::Least => true,
-            Select::Most => false,
+        let allowed = match direction {
+            Direction::Up => best.max(current),
+            Direction::Down => best.min(current),
         };
-        let mut proposed = 0;
-        let mut best = if least { i32::MIN } else { i32::MAX };
-        let mut bind = Bind::DefaultRate;
-        for policy in self.down.policies.iter().copied() {
-            let start = start_of_period(memory, policy, current, now);
-            match policy.unit {
-                Unit::Pods => proposed = start.wrapping_sub(policy.value),
-                Unit::Percent => {
-                    let factor = 1.0 - f64::from(policy.value) / 100.0;
-                    proposed = to_i32(f64::from(start) * factor);
-                }
-                Unit::Unknown => {}
-            }
-            if (least && proposed >= best) || (!least && proposed <= best) {
-                best = proposed;
-                bind = Bind::Policy {
-                    direction,
-                    policy,
-                    start,
-                };
-            }
-        }
-        (best, bind)
+        (allowed, bind)
     }
 
     /// Remembers a step, in the place of an outlived one if there is one.

@@ -83,7 +83,7 @@ pub(super) fn handle(
             };
             if node.taints.iter().any(|t| t.key == LEAVING_TAINT) {
                 explain(plan, NodeOutcome::Leaving);
-                leave(settings, pool, node, now, plan);
+                leave(settings, pool, node, &budgets, now, plan);
                 continue;
             }
             // The taint was asked for a moment ago and is not seen yet.
@@ -336,50 +336,41 @@ fn mark(settings: &Settings, candidate: &Candidate<'_>, now: Timestamp, plan: &m
 /// Tells why little used nodes stay, where somebody could do something about it:
 /// once they would be gone otherwise, then more and more rarely.
 fn tell_kept(settings: &Settings, now: Timestamp, plan: &mut Plan) {
-    let Plan {
-        explanation, state, ..
-    } = plan;
-    let stays = |name: &String| match explanation.nodes.get(name) {
-        Some(NodeOutcome::Kept { reason, detail }) if TOLD.contains(reason) => Some(detail),
-        _ => None,
-    };
-    state.kept.retain(|name, _| stays(name).is_some());
-    let mut wake = None;
-    let mut events = Vec::new();
-    for (name, detail) in explanation
-        .nodes
-        .keys()
-        .filter_map(|n| Some((n, stays(n)?)))
-    {
-        let known = state.kept.get(name).filter(|t| *t.text == **detail);
-        let wait = match known {
-            Some(told) if elapsed(told.at, now) < told.wait => {
-                let at = after(told.at, told.wait);
-                wake = Some(wake.map_or(at, |w: Timestamp| w.min(at)));
-                continue;
-            }
-            Some(told) => {
-                events.push(Event::kept(name, detail));
-                told.wait.saturating_mul(2).min(settings.repeat_max)
-            }
-            None => settings.kept_after,
-        };
-        let at = after(now, wait);
-        wake = Some(wake.map_or(at, |w| w.min(at)));
-        let told = Told {
-            uid: String::new(),
-            text: Arc::from(detail.as_str()),
-            at: now,
-            wait,
-        };
-        state.kept.insert(name.clone(), told);
+    let mut stays = BTreeMap::new();
+    for (name, outcome) in &plan.explanation.nodes {
+        if let NodeOutcome::Kept { reason, detail } = outcome
+            && TOLD.contains(reason)
+        {
+            stays.insert(name.clone(), detail.clone());
+        }
     }
-    plan.events.extend(events);
-    plan.wake_at(wake);
+    plan.state.kept.retain(|name, _| stays.contains_key(name));
+    for (name, detail) in stays {
+        let known = plan.state.kept.get(&name);
+        // A new reason is only taken note of: the owner may be about to see to it.
+        let new = known.is_none_or(|t| *t.text != *detail);
+        match Told::again(known, settings, settings.kept_after, "", &detail, now) {
+            Ok(told) => {
+                plan.wake_at(Some(after(now, told.wait)));
+                if !new {
+                    plan.events.push(Event::kept(&name, &detail));
+                }
+                plan.state.kept.insert(name, told);
+            }
+            Err(until) => plan.wake_at(Some(until)),
+        }
+    }
 }
 
 /// Goes on with a node that carries the taint.
-fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, plan: &mut Plan) {
+fn leave(
+    settings: &Settings,
+    pool: &PoolView,
+    node: &NodeInfo,
+    budgets: &Budgets<'_>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let name = node.name.to_string();
     let off = |effect| TaintChange {
         node: node.name.to_string(),
@@ -431,17 +422,16 @@ fn leave(settings: &Settings, pool: &PoolView, node: &NodeInfo, now: Timestamp, 
         // An eviction may be refused for a while, by a disruption budget for one.
         if after(leaving.asked, settings.evict_again) <= now {
             leaving.asked = now;
-            let asked = busy.iter().filter(|p| !p.terminating && !pinned(p));
+            // What would have kept the node keeps its pod too: one that came
+            // meanwhile, or whose owner has changed his mind. A budget without
+            // room is left to the server, which knows better than this look.
+            let free = |p: &PodInfo| blocker(p, budgets, settings.local_storage).is_none();
+            let asked = busy.iter().filter(|p| !p.terminating && free(p));
             plan.evictions.extend(asked.map(|p| p.key.clone()));
         }
         let again = after(leaving.asked, settings.evict_again);
         plan.wake_at(Some(limit.min(again)));
     }
-}
-
-/// Whether a pod that has come meanwhile must not be asked to go.
-fn pinned(pod: &PodInfo) -> bool {
-    blocker(pod, &Budgets::new(&[]), false).is_some() && &*pod.key.namespace != "kube-system"
 }
 
 /// Marks an unneeded node so that new pods rather go elsewhere.

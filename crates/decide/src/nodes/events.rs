@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use api::duration::GoDuration;
+
 use super::types::{Instance, Order, PoolView};
 use crate::fit::{PodInfo, PodKey};
 
@@ -185,12 +187,7 @@ fn pod_target(pod: &PodInfo) -> Target {
     Target::Pod(pod.key.clone(), pod.uid.clone())
 }
 
-/// A span as Go prints it: `15m0s`, `30s`.
-fn go(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s}s"),
-        (h, m, s) => format!("{h}h{m}m{s}s"),
-    }
+/// A span as the originals print it, in whole seconds: `15m0s`.
+fn go(span: Duration) -> GoDuration {
+    GoDuration::from_secs(i64::try_from(span.as_secs()).unwrap_or(i64::MAX))
 }

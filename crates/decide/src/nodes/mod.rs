@@ -12,6 +12,7 @@ mod events;
 mod expander;
 mod explain;
 mod fail;
+mod replicas;
 mod types;
 mod up;
 mod world;
@@ -21,10 +22,10 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use disruption::Budget;
 pub use events::{Event, Target};
 pub use expander::{Priorities, PrioritiesError};
 pub use explain::{Explanation, NodeOutcome, PodOutcome, ReplicaOutcome};
+pub use replicas::{Workload, daemon_pod, replica_plans, waits};
 pub use types::{
     Backoff, Instance, InstanceState, Leaving, Observed, Order, Owed, Plan, PoolView, Registration,
     Removal, ReplicaPlan, Settings, State, TaintChange, Told,

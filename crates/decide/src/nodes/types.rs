@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::disruption::Budget;
 use super::events::Event;
 use super::explain::Explanation;
+use crate::budget::Budget;
 use crate::fit::{NodeInfo, PodInfo, PodKey, Snapshot};
 
 /// Times and limits.
@@ -225,24 +225,29 @@ pub struct Told {
 }
 
 impl Told {
-    /// What to remember when `text` is told now, or until when it is not.
+    /// What to remember when `text` is told now, or until when it is not. `first`
+    /// is how long until what is new is told a second time; the wait doubles.
     pub(super) fn again(
         known: Option<&Self>,
         settings: &Settings,
+        first: Duration,
         uid: &str,
-        text: &Arc<str>,
+        text: &str,
         now: Timestamp,
     ) -> Result<Self, Timestamp> {
-        let wait = match known.filter(|t| t.text == *text && t.uid == uid) {
+        let (text, wait) = match known.filter(|t| *t.text == *text && t.uid == uid) {
             Some(told) if elapsed(told.at, now) < told.wait => {
                 return Err(after(told.at, told.wait));
             }
-            Some(told) => told.wait.saturating_mul(2).min(settings.repeat_max),
-            None => settings.repeat,
+            Some(told) => (
+                told.text.clone(),
+                told.wait.saturating_mul(2).min(settings.repeat_max),
+            ),
+            None => (Arc::from(text), first),
         };
         Ok(Self {
             uid: uid.to_owned(),
-            text: text.clone(),
+            text,
             at: now,
             wait,
         })
@@ -277,8 +282,9 @@ pub struct State {
     pub reported: BTreeSet<String>,
     /// The last refusal told about each pod that waits.
     pub told: BTreeMap<PodKey, Told>,
-    /// Orders made for replicas whose pods are still to be told about them, by group.
-    pub owed: BTreeMap<String, Owed>,
+    /// Orders made for replicas whose pods are still to be told about them, by group,
+    /// the oldest first.
+    pub owed: BTreeMap<String, Vec<Owed>>,
     /// The last reason told about each little used node that stays.
     pub kept: BTreeMap<String, Told>,
     /// Machines and their nodes, by name.
@@ -294,8 +300,10 @@ impl State {
         self.unready.retain(|node, _| names.contains(node.as_str()));
         self.leaving.retain(|node, _| names.contains(node.as_str()));
         self.reported.retain(|node| names.contains(node.as_str()));
-        self.owed
-            .retain(|_, o| o.pods > 0 && elapsed(o.at, now) < settings.provision);
+        self.owed.retain(|_, orders| {
+            orders.retain(|o| o.pods > 0 && elapsed(o.at, now) < settings.provision);
+            !orders.is_empty()
+        });
         self.kept.retain(|node, _| names.contains(node.as_str()));
         if !self.told.is_empty() {
             let pending: BTreeSet<&PodKey> = seen.pending.iter().map(|p| &p.key).collect();

@@ -289,7 +289,7 @@ fn tell_refusal(
         return;
     }
     let known = plan.state.told.get(&pod.key);
-    match Told::again(known, settings, &pod.uid, why, now) {
+    match Told::again(known, settings, settings.repeat, &pod.uid, why, now) {
         Ok(told) => {
             plan.wake_at(Some(after(now, told.wait)));
             plan.events.push(Event::not_triggered(pod, why));
@@ -301,15 +301,18 @@ fn tell_refusal(
 
 /// Tells a pod that a node was ordered for it before it existed.
 fn tell_owed(settings: &Settings, pool: &PoolView, now: Timestamp, pod: &PodInfo, plan: &mut Plan) {
-    let Some(owed) = plan.state.owed.get_mut(&pool.group) else {
-        return;
-    };
-    let made = Timestamp::from_second(owed.at.as_second()).unwrap_or(owed.at);
-    let new = pod.started.is_empty() || pod.started >= made.to_string();
     let known = plan.state.told.get(&pod.key);
-    if owed.pods == 0 || !new || known.is_some_and(|t| t.uid == pod.uid) {
+    if known.is_some_and(|t| t.uid == pod.uid) {
         return;
     }
+    let new = |owed: &Owed| {
+        let made = Timestamp::from_second(owed.at.as_second()).unwrap_or(owed.at);
+        pod.started.is_empty() || pod.started >= made.to_string()
+    };
+    let mut orders = plan.state.owed.get_mut(&pool.group).into_iter().flatten();
+    let Some(owed) = orders.find(|o| o.pods > 0 && new(o)) else {
+        return;
+    };
     owed.pods -= 1;
     plan.events
         .push(Event::triggered(pod, &pool.group, owed.sizes));
@@ -344,7 +347,8 @@ fn order(pool: &PoolView, draft: Draft, now: Timestamp, plan: &mut Plan) {
             sizes,
             pods: draft.planned,
         };
-        plan.state.owed.insert(pool.group.clone(), owed);
+        let orders = plan.state.owed.entry(pool.group.clone());
+        orders.or_default().push(owed);
     }
     plan.state.grown.insert(pool.group.clone(), now);
     plan.orders.push(Order {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::conditions::{self, Event, HPA_ACTIVE, READY};
 use super::fallback::{self, MetricRead, Read, Settled};
 use super::hpa_spec::COMPOSITE;
-use super::modifiers;
+use super::modifiers::Composite;
 use super::pause::Steering;
 
 /// What one poll saw.
@@ -109,6 +109,22 @@ pub struct Explanation {
     pub to: Option<i32>,
 }
 
+impl Explanation {
+    /// Of a ScaledObject that an annotation has paused: its triggers are not
+    /// asked. `held` is the replica count that the annotation gives, if it gives
+    /// one, and `from` what was there.
+    pub fn paused(from: Option<i32>, held: Option<i32>) -> Self {
+        Self {
+            rule: Rule::Paused,
+            metrics: Vec::new(),
+            forced: false,
+            cooldown_until: None,
+            from,
+            to: held.filter(|to| from != Some(*to)),
+        }
+    }
+}
+
 /// One metric in an [`Explanation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -167,8 +183,8 @@ pub struct Decision {
     pub explanation: Explanation,
 }
 
-/// Decides one poll.
-pub fn step(object: &ScaledObject, seen: &Observation) -> Decision {
+/// Decides one poll. `composite` is [`Composite::of`] the object.
+pub fn step(object: &ScaledObject, composite: Option<&Composite>, seen: &Observation) -> Decision {
     let spec = &object.spec;
     let steering = Steering::of(&object.metadata.annotations);
     let mut status = object.status.clone();
@@ -210,7 +226,8 @@ pub fn step(object: &ScaledObject, seen: &Observation) -> Decision {
         all_settled.push((metric.metric.as_str(), settled));
     }
     let by_name: Vec<(&str, &Settled)> = all_settled.iter().map(|(name, s)| (*name, s)).collect();
-    if let Some(settled) = modifiers::combine(object, &by_name, seen.now) {
+    if let Some(composite) = composite {
+        let settled = composite.polled(spec.fallback.as_ref(), &by_name, seen.now);
         let explained = MetricExplanation::of(COMPOSITE, &settled);
         if explained.active {
             active_names.push(COMPOSITE.to_owned());

@@ -322,3 +322,50 @@ async fn nodes_are_ordered_when_a_deployment_gets_its_replicas() {
     lab.wait(1).await;
     assert_eq!(lab.cloud.summaries()[1].target, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_config_map_of_priorities_comes_before_the_price_as_long_as_it_can_be_read() {
+    let pool = |text: &str, at| Pool::parse(text, at).unwrap();
+    let lab = start(vec![
+        pool("name=one,sku=Standard_NC40ads_H100_v5,min=0,max=3", 1),
+        pool("name=two,sku=Standard_NC80adis_H100_v5,min=0,max=3", 2),
+    ])
+    .await;
+    let grown = |lab: &Lab| {
+        let targets = lab.cloud.summaries();
+        (targets[0].target, targets[1].target)
+    };
+    lab.run("a");
+    lab.wait(1).await;
+    assert_eq!(grown(&lab), (1, 0), "the price decides");
+    let name = "cluster-autoscaler-priority-expander";
+    let map = |text: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "kube-system"},
+            "data": {"priorities": text},
+        })
+    };
+    lab.cluster
+        .create("configmaps", map("10: [aks-one-.*]\n20: [aks-two-.*]\n"))
+        .unwrap();
+    lab.run("b");
+    lab.wait(1).await;
+    assert_eq!(grown(&lab), (1, 1));
+    lab.cluster
+        .delete("configmaps", "kube-system", name, DeleteOptions::default())
+        .unwrap();
+    lab.cluster
+        .create("configmaps", map("high: [aks-two-.*]\n"))
+        .unwrap();
+    // The second node of two GPUs holds one more, and the next needs a new node.
+    lab.run("c");
+    lab.run("d");
+    lab.wait(1).await;
+    assert_eq!(grown(&lab), (2, 1));
+    let told = lab.events("cluster-autoscaler-status");
+    let invalid = told
+        .iter()
+        .filter(|e| e.starts_with("PriorityConfigMapInvalid"));
+    assert_eq!(invalid.count(), 1, "{told:#?}");
+}

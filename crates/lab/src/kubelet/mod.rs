@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::utils::{Backoff, StreamBackoff};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -66,21 +65,6 @@ enum Action {
     Stop(PodRef),
 }
 
-/// A back-off between watch attempts without chance in it.
-pub(crate) struct Steady;
-
-impl Iterator for Steady {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(RETRY)
-    }
-}
-
-impl Backoff for Steady {
-    fn reset(&mut self) {}
-}
-
 /// All kubelets; the state of each pod's run is in [`pods`].
 struct Kubelets {
     writer: Writer,
@@ -99,13 +83,8 @@ struct Kubelets {
 
 /// Runs the kubelets of all nodes; never returns.
 pub async fn run(client: kube::Client, view: KubeletView, options: Options) {
-    let nodes = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<Node>(&()));
-    let pods = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<Pod>(&()));
-    let (nodes, pods) = (
-        StreamBackoff::new(watcher(nodes, watcher::Config::default()), Steady),
-        StreamBackoff::new(watcher(pods, watcher::Config::default()), Steady),
-    );
-    let (mut nodes, mut pods) = (std::pin::pin!(nodes), std::pin::pin!(pods));
+    let mut nodes = nodepools::watch(&client, &ApiResource::erase::<Node>(&()));
+    let mut pods = nodepools::watch(&client, &ApiResource::erase::<Pod>(&()));
     let mut kubelets = Kubelets {
         writer: Writer::new(client),
         view,

@@ -163,9 +163,7 @@ impl Evaluator<'_> {
         if v.len() != before {
             self.ignored(op, at);
         }
-        v.sort_by(|a, b| by_value(a.v, b.v, op == AggOp::Topk));
-        v.truncate(k as usize);
-        out.append(&mut v);
+        out.extend(super::top::kept(v, k as usize, op == AggOp::Topk));
     }
 }
 
@@ -292,5 +290,9 @@ pub(super) fn quantile(q: f64, v: &mut [f64]) -> f64 {
     let lower = rank.floor().max(0.0) as usize;
     let upper = (lower + 1).min(v.len() - 1);
     let weight = rank - rank.floor();
+    // Zero times an infinite neighbour would be NaN.
+    if weight == 0.0 {
+        return v[lower];
+    }
     v[lower] * (1.0 - weight) + v[upper] * weight
 }

@@ -118,9 +118,17 @@ impl Evaluator<'_> {
         // From here on "many" is the side that may have several elements per match.
         let swap = m.card == Cardinality::OneToMany;
         let (many, one) = if swap { (rhs, lhs) } else { (lhs, rhs) };
-        // Prometheus does not swap the fill values with the sides; neither do we.
-        let (fill_many, fill_one) = (m.fill_left, m.fill_right);
-        if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
+        let (fill_many, fill_one) = if swap {
+            (m.fill_right, m.fill_left)
+        } else {
+            (m.fill_left, m.fill_right)
+        };
+        let filled = fill_many.is_some() || fill_one.is_some();
+        let (none, some) = (
+            many.is_empty() && one.is_empty(),
+            many.is_empty() || one.is_empty(),
+        );
+        if none || (some && !filled) {
             return Ok(Vec::new());
         }
         let mut by_signature: HashMap<Labels, usize> = HashMap::with_capacity(one.len());
@@ -137,7 +145,7 @@ impl Evaluator<'_> {
             }
         }
         let mut matched: HashSet<Labels> = HashSet::new();
-        let mut produced: HashSet<Labels> = HashSet::new();
+        let mut produced: HashSet<(Labels, Labels)> = HashSet::new();
         let mut out = Vec::new();
         let drops = !op.is_comparison();
         let mut pair = |ev: &mut Self, x: &Sample, y: &Sample, sig: &Labels| -> Result<()> {
@@ -161,14 +169,16 @@ impl Evaluator<'_> {
                             .into(),
                     ));
                 }
-            } else if keep && !produced.insert(labels.clone()) {
+            } else if !produced.insert((sig.clone(), labels.clone())) {
                 return Err(QueryError::Execution(
                     "multiple matches for labels: grouping labels must ensure unique matches"
                         .into(),
                 ));
             }
             if keep {
-                let drop_name = return_bool || x.drop_name;
+                // A name that is taken from the other side is not the one to drop.
+                let renamed = m.include.iter().any(|n| n == METRIC_NAME);
+                let drop_name = return_bool || (x.drop_name && !renamed);
                 out.push(Sample {
                     labels,
                     v: value,
@@ -206,7 +216,13 @@ impl Evaluator<'_> {
 
 /// Labels of an element that stands in for a missing one.
 fn fill_labels(other: &Labels, m: &Matching) -> Labels {
-    signature(other, m).without_metadata()
+    let matched = signature(other, m);
+    // A name that is matched on is part of the match.
+    if m.on {
+        matched
+    } else {
+        matched.without_metadata()
+    }
 }
 
 fn result_labels(many: &Labels, one: &Labels, drops_name: bool, m: &Matching) -> Labels {

@@ -90,30 +90,20 @@ impl Evaluator<'_> {
         }
         match x.points.get(i) {
             Some(after) if after.0 <= at.saturating_add(lookback) && super::in_range(after.1) => {
-                Some(between(before, *after, at, None))
+                Some(between(before, *after, at, false))
             }
             _ => Some(before.1),
         }
     }
 }
 
-/// Which edge of a counter's range is interpolated.
-#[derive(Clone, Copy, PartialEq)]
-enum Edge {
-    Left,
-    Right,
-}
-
-fn between(a: (i64, f64), b: (i64, f64), at: i64, edge: Option<Edge>) -> f64 {
-    let (mut y1, mut y2) = (a.1, b.1);
-    if y2 < y1 {
-        // Across a reset: the left edge counts from zero, the right one on top.
-        match edge {
-            Some(Edge::Left) => y1 = 0.0,
-            Some(Edge::Right) => y2 += y1,
-            None => {}
-        }
-    }
+fn between(a: (i64, f64), b: (i64, f64), at: i64, counter: bool) -> f64 {
+    // Across a reset a counter rises from zero.
+    let (y1, y2) = if counter && b.1 < a.1 {
+        (0.0, b.1)
+    } else {
+        (a.1, b.1)
+    };
     y1 + (y2 - y1) * (at - a.0) as f64 / (b.0 - a.0) as f64
 }
 
@@ -131,32 +121,29 @@ fn edge_difference(
     if p[last].0 <= start || p[first].0 > end {
         return None;
     }
-    let edge = |e| counter.then_some(e);
     let mut left = p[first].1;
     if smoothed && p[first].0 < start && first + 1 < p.len() {
-        left = between(p[first], p[first + 1], start, edge(Edge::Left));
+        left = between(p[first], p[first + 1], start, counter);
     }
     let mut right = p[last].1;
     if smoothed && last > 0 && p[last].0 > end {
-        // Both edges inside one gap: the reset in it is seen from the left edge only.
-        let same_gap = last == first + 1 && p[first].0 < start;
-        let side = if same_gap { Edge::Left } else { Edge::Right };
-        right = between(p[last - 1], p[last], end, edge(side));
+        right = between(p[last - 1], p[last], end, counter);
     }
-    let mut result = right - left;
+    // Summed apart and added once: beside a large difference the order shows.
+    let mut resets = 0.0;
     if counter {
         let mut previous = left;
         for &(t, v) in p {
             if t > start && t < end {
                 if v < previous {
-                    result += previous;
+                    resets += previous;
                 }
                 previous = v;
             }
         }
         if right < previous {
-            result += previous;
+            resets += previous;
         }
     }
-    Some(result)
+    Some(right - left + resets)
 }

@@ -141,10 +141,9 @@ impl Evaluator<'_> {
             }
             "clamp" => {
                 let (lo, hi) = (self.scalar(&args[1], t)?, self.scalar(&args[2], t)?);
-                if hi < lo {
-                    return Ok(Vec::new());
-                }
-                self.map(&args[0], t, |v| go_max(lo, go_min(hi, v)))
+                // The argument is evaluated all the same: it may have to be refused.
+                let clamped = self.map(&args[0], t, |v| go_max(lo, go_min(hi, v)))?;
+                Ok(if hi < lo { Vec::new() } else { clamped })
             }
             "clamp_min" => {
                 let lo = self.scalar(&args[1], t)?;
@@ -246,21 +245,44 @@ impl Evaluator<'_> {
     }
 }
 
-/// Go's minimum: NaN wins.
+/// Go's minimum: NaN wins, but not over -Inf.
 fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
-/// Go's maximum: NaN wins.
+/// Go's maximum: NaN wins, but not over +Inf.
 fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.max(b)
+    }
+}
+
+/// Beyond it x and the root of x² ± 1 are one number; the standard library overflows there.
+const LARGE: f64 = (1_u64 << 28) as f64;
+
+fn acosh(v: f64) -> f64 {
+    if v > LARGE {
+        v.ln() + std::f64::consts::LN_2
+    } else {
+        v.acosh()
+    }
+}
+
+fn asinh(v: f64) -> f64 {
+    if v.abs() > LARGE {
+        (v.abs().ln() + std::f64::consts::LN_2).copysign(v)
+    } else {
+        v.asinh()
     }
 }
 
@@ -268,9 +290,9 @@ fn math(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "acos" => f64::acos,
-        "acosh" => f64::acosh,
+        "acosh" => acosh,
         "asin" => f64::asin,
-        "asinh" => f64::asinh,
+        "asinh" => asinh,
         "atan" => f64::atan,
         "atanh" => f64::atanh,
         "ceil" => f64::ceil,

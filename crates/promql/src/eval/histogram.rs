@@ -2,7 +2,7 @@
 
 use super::{Evaluator, QueryError, Result, Sample};
 use crate::labels::{Labels, quote};
-use crate::number::{is_histogram, parse_float};
+use crate::number::{almost_equal, is_histogram, parse_float};
 use crate::parser::ast::Expr;
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ impl Evaluator<'_> {
                 ));
             }
             let le = s.labels.get("le");
-            let Some(upper) = parse_float(le) else {
+            let Some(upper) = parse_float(le).filter(|upper| !upper.is_nan()) else {
                 let text = format!(
                     "bucket label \"le\" is missing or has a malformed value of {} for metric name {}",
                     quote(le),
@@ -132,8 +132,7 @@ fn prepared(mut buckets: Vec<Bucket>) -> (Vec<Bucket>, bool) {
         if b.count == prev {
             continue;
         }
-        let close = ((b.count - prev) / (b.count.abs() + prev.abs())).abs() <= SMALL_DIP;
-        if close {
+        if almost_equal(b.count, prev, SMALL_DIP) {
             b.count = prev;
         } else if b.count < prev {
             b.count = prev;
@@ -171,11 +170,11 @@ fn quantile(q: f64, buckets: &[Bucket]) -> f64 {
         return f64::NAN;
     }
     let observations = buckets[n - 1].count;
-    if observations == 0.0 || observations.is_nan() {
+    if observations == 0.0 {
         return f64::NAN;
     }
     let mut rank = q * observations;
-    let b = buckets[..n - 1].partition_point(|x| x.count < rank);
+    let b = first_with(&buckets[..n - 1], rank);
     if b == n - 1 {
         return buckets[n - 2].upper;
     }
@@ -191,12 +190,28 @@ fn quantile(q: f64, buckets: &[Bucket]) -> f64 {
     start + (buckets[b].upper - start) * (rank / count)
 }
 
+/// The first bucket that holds the rank, or the number of buckets. Written out because counts
+/// that are NaN leave no order, and then it is the search's own steps that decide: these are
+/// Go's.
+fn first_with(buckets: &[Bucket], rank: f64) -> usize {
+    let (mut from, mut to) = (0, buckets.len());
+    while from < to {
+        let middle = (from + to) / 2;
+        if buckets[middle].count >= rank {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    from
+}
+
 fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
     let Some(last) = buckets.last() else {
         return f64::NAN;
     };
     let count = last.count;
-    if last.upper != f64::INFINITY || count == 0.0 || count.is_nan() {
+    if last.upper != f64::INFINITY || count == 0.0 {
         return f64::NAN;
     }
     if lower.is_nan() || upper.is_nan() {
@@ -221,9 +236,8 @@ fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
                 return if from.is_infinite() {
                     // Inside the open first bucket there is nothing to interpolate from.
                     b.count
-                } else if b.upper.is_infinite() {
-                    rank
                 } else {
+                    // Nothing of an open last bucket, unless its count is infinite or NaN.
                     rank + (b.count - rank) * (v - from) / (b.upper - from)
                 };
             }
@@ -232,5 +246,7 @@ fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
         }
         count
     };
-    (rank_of(upper).min(count) - rank_of(lower).min(count)) / count
+    // Not f64::min, which prefers any number to NaN.
+    let at_most = |rank: f64| if rank > count { count } else { rank };
+    (at_most(rank_of(upper)) - at_most(rank_of(lower))) / count
 }

@@ -3,22 +3,10 @@
 use super::command::{Eval, Kind};
 use crate::eval::{QueryValue, Span};
 use crate::labels::Labels;
-use crate::number::{format_sample, is_histogram, is_stale};
-
-const EPSILON: f64 = 1e-6;
+use crate::number::{SAME_RESULT, almost_equal, format_sample};
 
 fn same(want: f64, got: f64) -> bool {
-    if is_histogram(want) || is_histogram(got) || is_stale(want) != is_stale(got) {
-        return false;
-    }
-    if want == got || (want.is_nan() && got.is_nan()) {
-        return true;
-    }
-    let (sum, diff) = (want.abs() + got.abs(), (want - got).abs());
-    if want == 0.0 || got == 0.0 || sum < f64::MIN_POSITIVE {
-        return diff < EPSILON * f64::MIN_POSITIVE;
-    }
-    diff / sum.min(f64::MAX) < EPSILON
+    almost_equal(want, got, SAME_RESULT)
 }
 
 fn differ(labels: &Labels, want: f64, got: f64) -> String {

@@ -184,6 +184,29 @@ fn a_replica_plan_orders_its_nodes_before_its_pods_exist() {
 }
 
 #[test]
+fn pods_of_an_earlier_order_are_told_about_it_although_another_one_followed() {
+    let mut lab = Lab::article();
+    let planned = |name: &str| ReplicaPlan {
+        pod: Arc::new(PodInfo::parse(&pod(name, 1))),
+        missing: 1,
+    };
+    lab.seen.plans = vec![planned("v")];
+    lab.plan();
+    lab.wait(1);
+    lab.seen.plans.push(planned("w"));
+    assert_eq!(groups(&lab.plan()), [(GPUS, 1)]);
+    lab.seen.plans.clear();
+    lab.run(&["v-1", "w-1"], 1);
+    lab.plan();
+    for (pod, sizes) in [("v-1", "0->1"), ("w-1", "1->2")] {
+        assert!(lab.has(&format!(
+            "pod {pod}: TriggeredScaleUp pod triggered scale-up: [{{{GPUS} {sizes} (max: 3)}}]"
+        )));
+    }
+    assert!(lab.state.owed.is_empty());
+}
+
+#[test]
 fn a_stockout_caps_a_replica_plan_until_it_is_over() {
     let mut lab = Lab::article();
     lab.state.failed(&lab.settings, GPUS, lab.now);

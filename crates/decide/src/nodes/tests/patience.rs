@@ -30,6 +30,27 @@ fn a_node_that_cannot_be_emptied_is_given_back_and_told_about() {
 }
 
 #[test]
+fn a_protected_pod_that_comes_while_its_node_empties_is_not_asked_to_go() {
+    let mut scratch = pod("scratch", 1);
+    scratch["spec"]["volumes"] = json!([{"name": "scratch", "emptyDir": {}}]);
+    let mut system = pod("dns", 1);
+    system["metadata"]["namespace"] = json!("kube-system");
+    let mut unsafe_ = pod("unsafe", 1);
+    unsafe_["metadata"]["annotations"] =
+        json!({"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"});
+    for mut late in [scratch, system, unsafe_] {
+        let mut lab = Lab::draining();
+        late["spec"]["nodeName"] = lab.nodes[0]["metadata"]["name"].clone();
+        lab.pods.push(late.clone());
+        lab.guarded = false;
+        lab.follow(60);
+        assert_eq!(lab.asked, 2, "only the pod that was there: {late}");
+        lab.follow(660);
+        assert_eq!((lab.target(), lab.tainted(LEAVING_TAINT)), (2, 0));
+    }
+}
+
+#[test]
 fn a_node_whose_taint_was_refused_is_marked_at_the_next_look() {
     let mut lab = Lab::article();
     lab.run(&["a"], 1);
