@@ -371,7 +371,9 @@ mod tests {
         assert!(error("name=a,gpus=1,taint=x=y:Never").contains("none of NoSchedule"));
         assert!(error("name=A-b,gpus=1").contains("lower-case"));
         assert!(error("name").contains("part 1 \"name\" is not KEY=VALUE"));
-        assert!(error("name=a,gpus=1,provision=soon").contains("provision: \"soon\" is no duration"));
+        assert!(
+            error("name=a,gpus=1,provision=soon").contains("provision: \"soon\" is no duration")
+        );
         let twice = Pool::parse_all(&["name=a,gpus=1", "name=a,gpus=1"]).unwrap_err();
         assert_eq!(
             twice.to_string(),
