@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -27,6 +28,23 @@ pub enum DurationError {
         /// The whole text.
         text: String,
     },
+}
+
+/// A span of time as our own options take it: a Go duration such as `90s` or
+/// `5m`, or a plain number of seconds; not negative, below ten years.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let wrong = || format!("\"{text}\" is no duration; write 90s, 5m or a number of seconds");
+    if let Ok(seconds) = text.parse::<f64>() {
+        let fits = (0.0..=3e8).contains(&seconds);
+        return fits
+            .then(|| Duration::from_secs_f64(seconds))
+            .ok_or_else(wrong);
+    }
+    match GoDuration::parse(text) {
+        Ok(parsed) if parsed.0 >= 0 => Ok(parsed.to_std()),
+        _ => Err(wrong()),
+    }
 }
 
 /// Quotes with everything outside printable ASCII as `\xNN` per byte.

@@ -231,8 +231,7 @@ impl Builder {
                 ..
             }) => {
                 self.pointer.push('/');
-                let token = name.replace('~', "~0").replace('/', "~1");
-                self.pointer.push_str(&token);
+                self.pointer.push_str(&crate::pointer::token(name));
             }
             Some(Frame::Map {
                 key: Some(Key::Merge),

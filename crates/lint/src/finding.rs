@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use api::yaml::Span;
+use api::yaml::{self, Span};
+use serde_json::{Value, json};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,26 @@ pub struct Finding {
     pub assumptions: Vec<String>,
     /// What to do.
     pub fix: String,
-    /// A strategic merge patch that does it, in YAML, where there is one.
+    /// A JSON patch (RFC 6902) of the object that does it, in YAML, where there
+    /// is one: `kubectl patch --type=json --patch-file` takes it.
     pub patch: Option<String>,
+}
+
+/// One step of a patch.
+pub(crate) enum Step {
+    /// Gives the field at a pointer a value, whether or not it has one.
+    Set(String, Value),
+    /// Takes the field at a pointer away.
+    Remove(String),
+}
+
+impl Finding {
+    /// Adds the patch that does what `fix` says.
+    pub(crate) fn patched(&mut self, steps: impl IntoIterator<Item = Step>) {
+        let steps = steps.into_iter().map(|step| match step {
+            Step::Set(path, value) => json!({"op": "add", "path": path, "value": value}),
+            Step::Remove(path) => json!({"op": "remove", "path": path}),
+        });
+        self.patch = Some(yaml::to_string(&Value::Array(steps.collect())));
+    }
 }

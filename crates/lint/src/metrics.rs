@@ -22,19 +22,13 @@ pub enum Origin {
     Unknown,
 }
 
-/// What a series counts.
+/// What a series counts, as far as a rule asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// How much of the time something was busy.
-    Busy,
     /// Work that waits.
     Queue,
-    /// Work in the batch.
-    Running,
     /// Memory in use.
     Memory,
-    /// Share of the KV cache in use.
-    KvCache,
     /// Anything else.
     Other,
 }
@@ -98,46 +92,46 @@ const SHARE_OF_ONE: Bound = Bound::At(1.0);
 const NAMES: &[(&str, Metric)] = &[
     ("vllm:num_requests_waiting", engine(Kind::Queue)),
     ("vllm:num_requests_swapped", engine(Kind::Queue)),
-    ("vllm:num_requests_running", engine(Kind::Running)),
+    ("vllm:num_requests_running", engine(Kind::Other)),
     (
         "vllm:gpu_cache_usage_perc",
-        row(Origin::Engine, Kind::KvCache, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     (
         "vllm:kv_cache_usage_perc",
-        row(Origin::Engine, Kind::KvCache, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     (
         "vllm:cpu_cache_usage_perc",
-        row(Origin::Engine, Kind::KvCache, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     ("sglang:num_queue_reqs", engine(Kind::Queue)),
-    ("sglang:num_running_reqs", engine(Kind::Running)),
+    ("sglang:num_running_reqs", engine(Kind::Other)),
     (
         "sglang:token_usage",
-        row(Origin::Engine, Kind::KvCache, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     ("tgi_queue_size", engine(Kind::Queue)),
-    ("tgi_batch_current_size", engine(Kind::Running)),
+    ("tgi_batch_current_size", engine(Kind::Other)),
     ("nv_inference_pending_request_count", engine(Kind::Queue)),
     (
         "nv_gpu_utilization",
-        row(Origin::Engine, Kind::Busy, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     ("nv_gpu_memory_used_bytes", engine(Kind::Memory)),
     ("llamacpp:requests_deferred", engine(Kind::Queue)),
-    ("llamacpp:requests_processing", engine(Kind::Running)),
+    ("llamacpp:requests_processing", engine(Kind::Other)),
     (
         "llamacpp:kv_cache_usage_ratio",
-        row(Origin::Engine, Kind::KvCache, SHARE_OF_ONE),
+        row(Origin::Engine, Kind::Other, SHARE_OF_ONE),
     ),
     (
         "dcgm_gpu_utilization",
-        row(Origin::Dcgm, Kind::Busy, Bound::At(100.0)),
+        row(Origin::Dcgm, Kind::Other, Bound::At(100.0)),
     ),
     (
         "dcgm_mem_copy_utilization",
-        row(Origin::Dcgm, Kind::Busy, Bound::At(100.0)),
+        row(Origin::Dcgm, Kind::Other, Bound::At(100.0)),
     ),
     ("dcgm_fb_used", row(Origin::Dcgm, Kind::Memory, Bound::None)),
     (
@@ -185,12 +179,7 @@ pub fn lookup(name: &str) -> Metric {
     }
     let bound = by_suffix(name);
     if let Some((_, origin, kind)) = PREFIXES.iter().find(|(p, ..)| name.starts_with(p)) {
-        let kind = if *kind == Kind::Other && bound != Bound::None {
-            Kind::Busy
-        } else {
-            *kind
-        };
-        return row(*origin, kind, bound);
+        return row(*origin, *kind, bound);
     }
     if name.contains(':') {
         return row(Origin::Recorded, Kind::Other, bound);
@@ -198,11 +187,7 @@ pub fn lookup(name: &str) -> Metric {
     if !name.contains('_') && name != "up" {
         return row(Origin::Unknown, Kind::Other, Bound::None);
     }
-    let kind = match bound {
-        Bound::None => Kind::Other,
-        _ => Kind::Busy,
-    };
-    row(Origin::Exporter, kind, bound)
+    row(Origin::Exporter, Kind::Other, bound)
 }
 
 fn of_field(field: Field, names: Names) -> Metric {
@@ -212,7 +197,7 @@ fn of_field(field: Field, names: Names) -> Metric {
     };
     let (kind, bound, whole_device) = match field {
         Field::GpuUtil | Field::MemCopyUtil | Field::EncUtil | Field::DecUtil => {
-            (Kind::Busy, percent, true)
+            (Kind::Other, percent, true)
         }
         Field::GrEngineActive
         | Field::TensorActive
@@ -221,7 +206,7 @@ fn of_field(field: Field, names: Names) -> Metric {
         | Field::SmOccupancy
         | Field::Fp64Active
         | Field::Fp32Active
-        | Field::Fp16Active => (Kind::Busy, SHARE_OF_ONE, false),
+        | Field::Fp16Active => (Kind::Other, SHARE_OF_ONE, false),
         Field::FbFree | Field::FbUsed | Field::FbReserved => (Kind::Memory, Bound::None, false),
         _ => (Kind::Other, Bound::None, true),
     };

@@ -9,6 +9,8 @@ use crate::finding::{Finding, Severity};
 use crate::rules::RULES;
 use crate::{Report, Source};
 
+/// Where the project is.
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 /// Where the rules are described.
 const DOCUMENTATION: &str = "docs/lint.md";
 
@@ -66,6 +68,9 @@ fn one(finding: &Finding, source: &str, renderer: &Renderer) -> String {
         group = group.element(Level::NOTE.with_name("assumed").message(assumed.as_str()));
     }
     group = group.element(Level::HELP.message(finding.fix.as_str()));
+    if let Some(patch) = &finding.patch {
+        group = group.element(Level::HELP.with_name("patch").message(patch.trim_end()));
+    }
     renderer.render(&[group])
 }
 
@@ -143,6 +148,7 @@ pub fn sarif(report: &Report, sources: &[Source], version: &str) -> Value {
                 "shortDescription": {"text": rule.summary},
                 "fullDescription": {"text": rule.text},
                 "help": {"text": rule.text},
+                "helpUri": format!("{REPOSITORY}/blob/main/{DOCUMENTATION}#{}", rule.id),
                 "defaultConfiguration": {"level": rule.severity.name()},
             })
         })
@@ -184,7 +190,7 @@ pub fn sarif(report: &Report, sources: &[Source], version: &str) -> Value {
             "tool": {"driver": {
                 "name": "rheostat lint",
                 "semanticVersion": version,
-                "informationUri": "https://github.com/rheostat-dev/rheostat",
+                "informationUri": REPOSITORY,
                 "rules": rules,
             }},
             "columnKind": "unicodeCodePoints",

@@ -31,6 +31,8 @@ fn text_shows_the_line_with_a_caret_and_the_cure() {
         "      query: 'avg(DCGM_FI_DEV_GPU_UTIL{deployment=\"m\"})'",
         "^^^^^^^^^^^^^^",
         "help: Select by `exported_pod=~\"m-.*\"`",
+        "patch: - op: add\n",
+        " path: /spec/triggers/0/metadata/query\n",
         "assumed: the exporter is dcgm (--exporter dcgm|dcgm-4.9|rheostat)",
         "assumed: the scrape has honorLabels false (--honor-labels true|false)",
     ] {
@@ -87,5 +89,106 @@ fn sarif_refers_to_its_own_rules() {
         let region = &place["region"];
         assert!(region["startLine"].as_u64().unwrap() >= 1);
         assert!(region["endColumn"].as_u64().unwrap() >= 1);
+    }
+}
+
+/// The objects of SARIF 2.1.0 that are written here: required and further
+/// properties, as the standard's schema names them. An object may have no other.
+const SARIF: &[(&str, &[&str], &[&str])] = &[
+    ("log", &["version", "runs"], &["$schema"]),
+    ("run", &["tool"], &["columnKind", "results"]),
+    ("tool", &["driver"], &[]),
+    (
+        "driver",
+        &["name"],
+        &["semanticVersion", "informationUri", "rules"],
+    ),
+    (
+        "rule",
+        &["id"],
+        &[
+            "shortDescription",
+            "fullDescription",
+            "help",
+            "helpUri",
+            "defaultConfiguration",
+        ],
+    ),
+    ("text", &["text"], &[]),
+    ("configuration", &[], &["level"]),
+    (
+        "result",
+        &["message"],
+        &["ruleId", "ruleIndex", "level", "locations"],
+    ),
+    ("location", &[], &["physicalLocation", "logicalLocations"]),
+    ("physical", &["artifactLocation"], &["region"]),
+    ("artifact", &[], &["uri"]),
+    ("logical", &[], &["fullyQualifiedName"]),
+    (
+        "region",
+        &["startLine"],
+        &["startColumn", "endLine", "endColumn"],
+    ),
+];
+
+/// An object of the log with its row's name.
+fn shaped<'v>(value: &'v serde_json::Value, row: &str) -> &'v serde_json::Value {
+    let (_, required, further) = SARIF.iter().find(|(name, ..)| *name == row).unwrap();
+    let object = value.as_object().unwrap();
+    for name in *required {
+        assert!(object.contains_key(*name), "{row} lacks {name}");
+    }
+    for name in object.keys() {
+        let known = required.contains(&name.as_str()) || further.contains(&name.as_str());
+        assert!(known, "{row} has no {name}");
+    }
+    value
+}
+
+#[test]
+fn sarif_has_the_structure_of_2_1_0() {
+    let (sources, report) = example();
+    let sarif = lint::sarif(&report, &sources, "0.1.0");
+    assert_eq!(shaped(&sarif, "log")["version"], "2.1.0");
+    let levels = ["error", "warning", "note", "none"];
+    let list = |value: &serde_json::Value| value.as_array().unwrap().clone();
+    for run in list(&sarif["runs"]) {
+        assert_eq!(shaped(&run, "run")["columnKind"], "unicodeCodePoints");
+        let driver = shaped(&shaped(&run["tool"], "tool")["driver"], "driver").clone();
+        for rule in list(&driver["rules"]) {
+            shaped(&rule, "rule");
+            for text in ["shortDescription", "fullDescription", "help"] {
+                assert!(shaped(&rule[text], "text")["text"].is_string());
+            }
+            let uri = rule["helpUri"].as_str().unwrap();
+            let anchor = format!("/docs/lint.md#{}", rule["id"].as_str().unwrap());
+            assert!(
+                uri.starts_with("https://") && uri.ends_with(&anchor),
+                "{uri}"
+            );
+            let level = &shaped(&rule["defaultConfiguration"], "configuration")["level"];
+            assert!(levels.contains(&level.as_str().unwrap()));
+        }
+        let results = list(&run["results"]);
+        assert_eq!(results.len(), report.findings.len());
+        for result in results {
+            shaped(&result, "result");
+            assert!(shaped(&result["message"], "text")["text"].is_string());
+            assert!(result["ruleIndex"].as_u64().is_some());
+            for location in list(&result["locations"]) {
+                shaped(&location, "location");
+                let physical = shaped(&location["physicalLocation"], "physical");
+                assert!(shaped(&physical["artifactLocation"], "artifact")["uri"].is_string());
+                let region = shaped(&physical["region"], "region");
+                let number = |name: &str| region[name].as_u64().unwrap();
+                let start = (number("startLine"), number("startColumn"));
+                let end = (number("endLine"), number("endColumn"));
+                assert!(start >= (1, 1) && end >= start, "{region}");
+                for logical in list(&location["logicalLocations"]) {
+                    shaped(&logical, "logical");
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use lint::{Severity, Source, Text};
+use lint::{Source, Text};
 use proptest::prelude::*;
 use support::{GPUNP, deployment, scaled, with_pools};
 
@@ -77,8 +77,14 @@ proptest! {
         let sources = [Source { name: "m.yaml".to_owned(), text }];
         if let Ok(report) = lint::lint(&sources, &with_pools(&[GPUNP])) {
             for finding in &report.findings {
-                prop_assert!(finding.span.line > 0 && finding.span.column > 0);
-                prop_assert!(finding.severity >= Severity::Error && !finding.fix.is_empty());
+                let span = finding.span;
+                prop_assert!(span.line > 0 && span.column > 0);
+                let part = sources[0].text.get(span.start..span.end);
+                prop_assert!(part.is_some(), "{}: {span:?} is no part of the text", finding.id);
+                let line = sources[0].text[..span.start].matches('\n').count() + 1;
+                prop_assert_eq!(line, span.line, "{}: {}", finding.id, finding.message);
+                let known = lint::RULES.iter().any(|rule| rule.id == finding.id);
+                prop_assert!(known && !finding.fix.is_empty() && !finding.message.is_empty());
             }
             let style = Text { colour: false, width: 100 };
             let once = lint::text(&report, &sources, style);

@@ -198,13 +198,7 @@ fn scaled_object_schema() -> &'static Structural {
 }
 
 pub(crate) fn scaled_object_openapi() -> Value {
-    let crds = api::keda::crds();
-    let crd = crds
-        .into_iter()
-        .find(|crd| crd["spec"]["names"]["kind"] == "ScaledObject");
-    crd.map_or(Value::Null, |crd| {
-        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
-    })
+    api::keda::openapi("ScaledObject").unwrap_or_default()
 }
 
 fn strict(place: &str, gvk: (&str, &str, &str), object: &Value) -> Read<Value> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use api::duration::GoDuration;
+use api::duration::span;
 use api::pool::Pool;
 use decide::hpa::HpaConfig;
 use decide::nodes::Settings;
@@ -96,21 +96,4 @@ pub fn ready_lag(text: &str) -> Read<Vec<Stage>> {
         })
     };
     text.split(',').map(stage).collect()
-}
-
-/// A duration such as `90s` or `5m`, or a plain number of seconds.
-pub fn span(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let wrong = || format!("\"{text}\" is no duration; write 90s, 5m or a number of seconds");
-    if let Ok(seconds) = text.parse::<f64>() {
-        let fits = (0.0..=3e8).contains(&seconds);
-        return fits
-            .then(|| Duration::from_secs_f64(seconds))
-            .ok_or_else(wrong);
-    }
-    let parsed = GoDuration::parse(text).map_err(|_| wrong())?;
-    if parsed.0 < 0 {
-        return Err(wrong());
-    }
-    Ok(parsed.to_std())
 }

@@ -1,13 +1,14 @@
 //! `rheostat explain`: why a replica count is what it is, asked of a running
 //! lab or operator, or of a saved log.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::BufRead as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use decide::explain::{Account, Kind, Question, Record, account, moment, render};
 
 use crate::connect;
+use crate::inout::print;
 
 /// Arguments of `rheostat explain`.
 #[derive(clap::Args)]
@@ -56,11 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
         "json" => serde_json::to_string_pretty(&account)? + "\n",
         _ => render(&account, args.verbose),
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader has had enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    print(&text)
 }
 
 fn from_log(args: &Args, kind: Kind, name: &str) -> Result<Account> {

@@ -1,14 +1,16 @@
 //! `rheostat lint`: reads manifests, applies the rules, prints what they find.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ::lint::{Assumptions, Exporter, Source, Text};
-use anyhow::{Context as _, Result, bail};
-use api::duration::GoDuration;
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::duration::span;
 use api::pool::Pool;
+
+use crate::inout::{manifests, print};
 
 /// Exit code for findings that are errors or warnings.
 const FOUND: u8 = 1;
@@ -39,10 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     honor_labels: Option<bool>,
     /// From a replica's creation until it serves, e.g. 4m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = span)]
     ready_lag: Option<Duration>,
     /// How soon a rise in load has to be answered, e.g. 2m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = span)]
     objective: Option<Duration>,
     /// How to print
     #[arg(long, default_value = "text", value_parser = ["text", "json", "sarif"])]
@@ -50,17 +52,6 @@ pub struct Args {
     /// Explain a rule and do nothing else
     #[arg(long, value_name = "ID", conflicts_with_all = ["files"])]
     explain: Option<String>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a duration such as 90s or 4m");
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    match GoDuration::parse(text) {
-        Ok(duration) if duration.0 >= 0 => Ok(duration.to_std()),
-        _ => Err(wrong()),
-    }
 }
 
 /// Runs the command; its exit codes are part of its interface.
@@ -123,14 +114,6 @@ fn checked(args: &Args) -> Result<bool> {
     Ok(report.is_bad())
 }
 
-/// Prints; a reader that has gone away ends it quietly.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
-    }
-}
-
 fn sources(files: &[PathBuf]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in files {
@@ -141,17 +124,10 @@ fn sources(files: &[PathBuf]) -> Result<Vec<Source>> {
                 .context("reading standard input")?;
             let name = "<stdin>".to_owned();
             sources.push(Source { name, text });
-        } else if file.is_dir() {
-            let mut found = Vec::new();
-            manifests(file, &mut found)?;
-            if found.is_empty() {
-                bail!("no .yaml, .yml or .json file in folder {}", file.display());
-            }
-            for path in found {
+        } else {
+            for path in manifests(file)? {
                 sources.push(read(&path)?);
             }
-        } else {
-            sources.push(read(file)?);
         }
     }
     Ok(sources)
@@ -164,118 +140,20 @@ fn read(path: &Path) -> Result<Source> {
     Ok(Source { name, text })
 }
 
-/// Files of a folder and the folders in it, in the order of their names;
-/// hidden ones are left out.
-fn manifests(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let unreadable = || format!("cannot read folder {}", folder.display());
-    let mut entries = std::fs::read_dir(folder)
-        .with_context(unreadable)?
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(unreadable)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        let kind = entry.file_type().with_context(unreadable)?;
-        let manifest = path
-            .extension()
-            .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|e| ext == *e));
-        if hidden {
-            continue;
-        }
-        // A link to a folder could lead round in a circle.
-        if kind.is_dir() {
-            manifests(&path, found)?;
-        } else if manifest && path.is_file() {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
 fn pools(args: &Args) -> Result<Vec<Pool>> {
-    let Some(file) = &args.pool_file else {
-        return Ok(Pool::parse_all(&args.pools)?);
-    };
-    let name = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let mut all = described(&text).with_context(|| format!("{name}"))?;
-    if all.is_empty() {
-        bail!("{name}: no pool in it");
-    }
-    for (line, pool) in &all {
-        if let Err(error) = Pool::parse(pool, 1) {
-            bail!("{name}: {line}: {}", error.problem);
+    let mut pools = Pool::parse_all(&args.pools)?;
+    if let Some(file) = &args.pool_file {
+        let name = file.display();
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+        let described = Pool::parse_file(&text).map_err(|e| anyhow!("{name}: {e}"))?;
+        if let Some(twice) = described
+            .iter()
+            .find(|d| pools.iter().any(|p| p.name == d.name))
+        {
+            bail!("pool \"{}\" is in {name} and in --pool", twice.name);
         }
+        // Those of the file come first.
+        pools.splice(..0, described);
     }
-    let flags = args.pools.iter().cloned();
-    all.extend(flags.map(|pool| ("--pool".to_owned(), pool)));
-    let texts: Vec<&String> = all.iter().map(|(_, pool)| pool).collect();
-    Pool::parse_all(&texts).map_err(|e| anyhow::anyhow!("{name} and --pool: {}", e.problem))
-}
-
-/// The descriptions in a file of pools with their places.
-fn described(text: &str) -> Result<Vec<(String, String)>> {
-    let value = api::yaml::parse(text);
-    if let Ok(serde_json::Value::Array(items)) = value {
-        let all = items.iter().enumerate();
-        return all
-            .map(|(n, item)| Ok((format!("pool {}", n + 1), of_item(item)?)))
-            .collect();
-    }
-    let lines = text.lines().enumerate();
-    Ok(lines
-        .map(|(n, line)| (format!("line {}", n + 1), line.trim().to_owned()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .collect())
-}
-
-/// `{name: gpunp, max: 3, taint: [a=b:NoSchedule]}` as `--pool` takes it.
-fn of_item(item: &serde_json::Value) -> Result<String> {
-    use serde_json::Value;
-    let plain = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(_) => Ok(value.to_string()),
-        other => bail!("{other} is neither a text nor a number"),
-    };
-    match item {
-        Value::String(text) => Ok(text.clone()),
-        Value::Object(fields) => {
-            let mut parts = Vec::new();
-            for (key, value) in fields {
-                match value {
-                    Value::Array(list) => {
-                        for one in list {
-                            parts.push(format!("{key}={}", plain(one)?));
-                        }
-                    }
-                    one => parts.push(format!("{key}={}", plain(one)?)),
-                }
-            }
-            Ok(parts.join(","))
-        }
-        other => bail!("{other} is no pool: write name=…,sku=…,max=… or a map of these"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_pools_are_read_in_both_forms() {
-        let lines = "# ours\nname=a,gpus=1,max=3\n\nname=b,gpus=2\n";
-        let list = "- name=a,gpus=1,max=3\n- {name: b, gpus: 2, taint: [x=y:NoSchedule]}\n";
-        assert_eq!(described(lines).unwrap()[1].0, "line 4");
-        let (_, second) = &described(list).unwrap()[1];
-        assert_eq!(Pool::parse(second, 1).unwrap().taints.len(), 1);
-        assert!(described("- [1]\n").is_err());
-    }
-
-    #[test]
-    fn durations_are_seconds_or_go_texts() {
-        assert_eq!(duration("90").unwrap(), Duration::from_secs(90));
-        assert_eq!(duration("4m").unwrap(), Duration::from_secs(240));
-        assert!(duration("-1s").is_err() && duration("soon").is_err());
-    }
+    Ok(pools)
 }

@@ -3,6 +3,7 @@
 mod connect;
 mod crds;
 mod explain;
+mod inout;
 mod lab;
 mod lint;
 mod log;

@@ -157,6 +157,12 @@ pub fn crds() -> Vec<Value> {
     TABLE.iter().map(manifest).collect()
 }
 
+/// The OpenAPI schema of one of KEDA's kinds, as its definition holds it.
+pub fn openapi(kind: &str) -> Option<Value> {
+    let row = TABLE.iter().find(|row| row.kind == kind)?;
+    Some((row.schema)())
+}
+
 fn manifest(row: &Row) -> Value {
     let mut names = json!({
         "kind": row.kind,

@@ -4,7 +4,7 @@ mod crds;
 mod schema;
 mod types;
 
-pub use crds::crds;
+pub use crds::{crds, openapi};
 pub use types::*;
 
 /// KEDA's API group.

@@ -1,5 +1,6 @@
 //! Node pools: what one node of a pool is, how many there may be, what they cost.
 
+mod file;
 mod node;
 mod skus;
 
@@ -7,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::duration::GoDuration;
+use crate::duration;
+use crate::near::nearest;
 
 pub use node::NodeName;
 pub use skus::{SKUS, Sku};
@@ -266,16 +268,7 @@ fn price(fields: &BTreeMap<&str, &str>, sku: Option<&Sku>) -> Result<f64, String
 }
 
 fn provision(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("provision=\"{text}\" is not a duration such as 180s or 3m");
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    if text.starts_with('-') {
-        return Err(wrong());
-    }
-    GoDuration::parse(text)
-        .map(GoDuration::to_std)
-        .map_err(|_| wrong())
+    duration::span(text).map_err(|problem| format!("provision: {problem}"))
 }
 
 fn taint(text: &str) -> Result<PoolTaint, String> {
@@ -314,7 +307,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn unknown(key: &str) -> String {
-    let near = nearest(key, KEYS.iter().copied());
+    let near = nearest(key, KEYS).map_or("", |(near, _)| near);
     format!(
         "unknown key \"{key}\", did you mean \"{near}\"? Keys: {}",
         KEYS.join(", ")
@@ -322,37 +315,11 @@ fn unknown(key: &str) -> String {
 }
 
 fn unknown_sku(name: &str) -> String {
-    let near = nearest(name, SKUS.iter().map(|s| s.name));
+    let near = nearest(name, SKUS.iter().map(|s| s.name)).map_or("", |(near, _)| near);
     format!(
         "unknown sku \"{name}\", did you mean \"{near}\"? For another size leave sku out and \
          give cpu, memory, gpus and price"
     )
-}
-
-/// The candidate that takes the fewest edits to reach, the first of equal ones.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
-    let word: Vec<char> = word
-        .chars()
-        .take(64)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    candidates
-        .min_by_key(|c| distance(&word, &c.to_ascii_lowercase()))
-        .unwrap_or("")
-}
-
-fn distance(a: &[char], b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, cb) in b.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, ca) in a.iter().enumerate() {
-            let replaced = diagonal + usize::from(*ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[a.len()]
 }
 
 #[cfg(test)]
@@ -404,7 +371,9 @@ mod tests {
         assert!(error("name=a,gpus=1,taint=x=y:Never").contains("none of NoSchedule"));
         assert!(error("name=A-b,gpus=1").contains("lower-case"));
         assert!(error("name").contains("part 1 \"name\" is not KEY=VALUE"));
-        assert!(error("name=a,gpus=1,provision=soon").contains("180s or 3m"));
+        assert!(
+            error("name=a,gpus=1,provision=soon").contains("provision: \"soon\" is no duration")
+        );
         let twice = Pool::parse_all(&["name=a,gpus=1", "name=a,gpus=1"]).unwrap_err();
         assert_eq!(
             twice.to_string(),

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Context, Trigger, behavior};
+use super::{Context, Trigger, behavior, own, plural};
 use crate::arithmetic::{Hpa, Target, show};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::metrics::{Bound, Kind, Origin};
 use crate::query::{Meaning, Per, Query};
 
@@ -15,11 +15,10 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
             continue;
         };
         let meaning = query.meaning();
-        ceiling(cx, trigger, &meaning, target);
+        ceiling(cx, trigger, target, triggers);
         unreachable(cx, trigger, query, &meaning, target);
         totals(cx, trigger, query, &meaning, target);
     }
-    of_hpas(cx);
 }
 
 /// A bound in the unit of the threshold, and whether it is a guess.
@@ -31,22 +30,60 @@ fn bound(bound: Bound, target: f64) -> Option<(f64, bool)> {
     }
 }
 
-fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, target: Target) {
-    if !target.average || !matches!(meaning.per, Per::Each | Per::Mean | Per::Extreme) {
-        return;
+/// The step that makes a trigger's target one of the value itself.
+fn by_value(trigger: &Trigger<'_>) -> Step {
+    Step::Set(
+        format!("{}/metricType", trigger.pointer),
+        Value::from("Value"),
+    )
+}
+
+/// The end of what a trigger can ask for.
+struct Ceiling {
+    /// The most that its value can be.
+    bound: f64,
+    /// Whether that is guessed from the name.
+    guessed: bool,
+    /// The replicas at which it comes to rest.
+    most: i32,
+}
+
+/// Where a bounded value that is divided by the replicas comes to rest.
+fn ends_at(trigger: &Trigger<'_>) -> Option<Ceiling> {
+    let target = trigger.target().filter(|target| target.average)?;
+    let meaning = trigger.read()?.meaning();
+    if !matches!(meaning.per, Per::Each | Per::Mean | Per::Extreme) {
+        return None;
     }
-    let Some((bound, guessed)) = bound(meaning.bound, target.value) else {
+    let (bound, guessed) = bound(meaning.bound, target.value)?;
+    let (_, behavior) = behavior(&trigger.scaled.object);
+    let most = Hpa::of(target, behavior)?.rests_at(|_| bound);
+    Some(Ceiling {
+        bound,
+        guessed,
+        most,
+    })
+}
+
+fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, target: Target, triggers: &[Trigger<'_>]) {
+    let Some(Ceiling {
+        bound,
+        guessed,
+        most,
+    }) = ends_at(trigger)
+    else {
         return;
     };
     let scaled = trigger.scaled;
-    let (_, behavior) = behavior(&scaled.object);
-    let Some(mut hpa) = Hpa::of(target, behavior) else {
-        return;
-    };
-    let most = hpa.rests_at(|_| bound);
     let max = scaled.spec.spec.max();
-    let alone = scaled.spec.spec.triggers.len() == 1;
-    let severity = match most < max && alone && !guessed {
+    let mut others = own(triggers, scaled)
+        .iter()
+        .filter(|t| t.pointer != trigger.pointer);
+    // The HPA takes the largest proposal: a trigger without a ceiling below the
+    // maximum lifts this one.
+    let all_below = own(triggers, scaled).len() == scaled.spec.spec.triggers.len()
+        && others.all(|t| ends_at(t).is_some_and(|end| end.most < max && !end.guessed));
+    let severity = match most < max && all_below && !guessed {
         true => Severity::Error,
         false => Severity::Warning,
     };
@@ -54,8 +91,8 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
     let ceil = (bound / target.value).ceil();
     let mut message = format!(
         "the value is at most {b}, and AverageValue asks for value / {t}: never more than \
-         ceil({b}/{t}) = {} replicas",
-        show(ceil)
+         ceil({b}/{t}) = {}",
+        plural(ceil as i64, "replica")
     );
     let against = match most.cmp(&max) {
         std::cmp::Ordering::Less => format!(", while maxReplicaCount is {max}"),
@@ -84,7 +121,6 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
     ));
     let object = &scaled.object;
     let at = object.at(&trigger.meta("threshold"));
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
     let finding = cx.report(
         ("bounded-metric-ceiling", severity),
         object,
@@ -96,11 +132,12 @@ fn ceiling(cx: &mut Context<'_>, trigger: &Trigger<'_>, meaning: &Meaning, targe
             show(usual)
         ),
     );
-    finding.patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metricType\n  value: Value\n- op: replace\n  \
-         path: /spec/triggers/{index}/metadata/threshold\n  value: '{}'\n",
-        show(usual)
-    ));
+    let threshold = Step::Set(trigger.meta("threshold"), Value::from(show(usual)));
+    finding.patched(
+        [by_value(trigger)]
+            .into_iter()
+            .chain((target.value < usual).then_some(threshold)),
+    );
     if guessed {
         finding.assumptions.push(format!(
             "the name says a share; its upper end is taken as {b}"
@@ -208,7 +245,11 @@ fn unreachable(
             "Set a target that a busy replica passes, for example '{}'.",
             show(better)
         ),
-    );
+    )
+    .patched([Step::Set(
+        trigger.meta("threshold"),
+        Value::from(show(better)),
+    )]);
 }
 
 fn totals(
@@ -238,10 +279,7 @@ fn totals(
             ),
             "Leave metricType out (AverageValue): the total is then shared out over the replicas.",
         )
-        .patch = Some(format!(
-            "- op: remove\n  path: {}/metricType\n",
-            trigger.pointer
-        ));
+        .patched([Step::Remove(format!("{}/metricType", trigger.pointer))]);
         return;
     }
     if !target.average || queue_of_a_broker {
@@ -266,7 +304,11 @@ fn totals(
         _ => return,
     };
     let span = object.at(&trigger.meta("query"));
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
+    // A sum of latencies means nothing.
+    let fix = match meaning.per {
+        Per::Latency => "Set `metricType: Value` on the trigger.",
+        _ => "Use `sum(…)` with AverageValue, or set `metricType: Value` on the trigger.",
+    };
     cx.report(
         ("total-with-value", severity),
         object,
@@ -276,38 +318,7 @@ fn totals(
              once more: with {t} on each of 8 replicas the HPA sees {t}/8 and goes to \
              ceil({t}/{t}) = 1"
         ),
-        "Use `sum(…)` with AverageValue, or set `metricType: Value` on the trigger.",
+        fix,
     )
-    .patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metricType\n  value: Value\n"
-    ));
-}
-
-/// External metrics of plain HPAs: an adapter adds up what a name matches.
-fn of_hpas(cx: &mut Context<'_>) {
-    for hpa in &cx.model.hpas {
-        let metrics = hpa.object.get("/spec/metrics").as_array();
-        for (n, metric) in metrics.into_iter().flatten().enumerate() {
-            let name = metric["external"]["metric"]["name"].as_str().unwrap_or("");
-            let of_value = metric["external"]["target"]["type"] == "Value";
-            let known = crate::metrics::lookup(name);
-            if metric["type"] == "External" && of_value && known.kind == Kind::Queue {
-                let pointer = format!("/spec/metrics/{n}/external/target/type");
-                let target = match &metric["external"]["target"]["value"] {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                cx.report(
-                    ("total-with-value", Severity::Error),
-                    &hpa.object,
-                    hpa.object.at(&pointer),
-                    format!(
-                        "`{name}` is a total, and Value multiplies the replicas by \
-                         total / {target} at every evaluation, whatever they already do"
-                    ),
-                    "Use `type: AverageValue` with `averageValue`.",
-                );
-            }
-        }
-    }
+    .patched([by_value(trigger)]);
 }

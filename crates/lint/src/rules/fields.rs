@@ -1,7 +1,11 @@
 //! Rules over fields that are there and do nothing.
 
+use api::near::nearest;
+use api::pointer;
+use serde_json::Value;
+
 use super::{Context, Trigger};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::model::{Object, Scaled};
 
 /// What KEDA's prometheus trigger reads, all sources together.
@@ -57,12 +61,9 @@ fn of_trigger(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
                     .to_owned(),
                 "Remove metricName.",
             )
-            .patch = Some(format!(
-                "- op: remove\n  path: {}\n",
-                trigger.meta("metricName")
-            ));
+            .patched([Step::Remove(trigger.meta(key))]);
         } else if !PROMETHEUS.contains(&key.as_str()) && !key.ends_with("FromEnv") {
-            let (near, edits) = nearest(key, PROMETHEUS);
+            let (near, edits) = nearest(key, PROMETHEUS).unwrap_or((&"", usize::MAX));
             let (message, fix) = match key.as_str() {
                 "metricType" => (
                     "metricType inside metadata is not read: the trigger stays AverageValue"
@@ -122,7 +123,7 @@ fn without_effect(
         ),
         format!("Remove {key}, or set minReplicaCount to 0 (or idleReplicaCount)."),
     )
-    .patch = Some(format!("- op: remove\n  path: {pointer}\n"));
+    .patched([Step::Remove(pointer.to_owned())]);
 }
 
 fn of_spec(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
@@ -190,38 +191,33 @@ fn unknown(cx: &mut Context<'_>) {
     }
 }
 
+/// The fields that a schema has at a pointer.
+fn fields<'s>(schema: Option<&'s Value>, pointer: &str) -> Vec<&'s str> {
+    let parts = pointer.split('/').skip(1);
+    let found = parts.fold(schema, |schema, part| {
+        let schema = schema?;
+        match part.parse::<usize>() {
+            Ok(_) => schema.get("items"),
+            Err(_) => schema.get("properties")?.get(part),
+        }
+    });
+    let names = found.and_then(|schema| schema["properties"].as_object());
+    let names = names.into_iter().flatten();
+    names.map(|(name, _)| name.as_str()).collect()
+}
+
 fn dropped(cx: &mut Context<'_>, object: &Object<'_>, path: &str) {
-    let pointer = pointer_of(path);
+    let pointer = pointer::of_path(path);
     let field = pointer.rsplit('/').next().unwrap_or(path).to_owned();
-    let known: &[&str] = match pointer.trim_end_matches(field.as_str()) {
-        "/spec/" => &[
-            "scaleTargetRef",
-            "pollingInterval",
-            "cooldownPeriod",
-            "initialCooldownPeriod",
-            "idleReplicaCount",
-            "minReplicaCount",
-            "maxReplicaCount",
-            "advanced",
-            "fallback",
-            "triggers",
-        ],
-        p if p.starts_with("/spec/triggers/") => &[
-            "type",
-            "name",
-            "metadata",
-            "metricType",
-            "useCachedMetrics",
-            "authenticationRef",
-        ],
-        _ => &[],
-    };
-    let fix = match (field.as_str(), known) {
-        ("minReplicas", _) => "Write `minReplicaCount`.".to_owned(),
-        ("maxReplicas", _) => "Write `maxReplicaCount`.".to_owned(),
-        (_, []) => "Remove it.".to_owned(),
-        _ => match nearest(&field, known) {
-            (near, 0..=4) => format!("Write `{near}`, or remove it."),
+    let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let known = fields(cx.openapi(object.kind), parent);
+    let near = nearest(&field, known);
+    let fix = match field.as_str() {
+        "minReplicas" => "Write `minReplicaCount`.".to_owned(),
+        "maxReplicas" => "Write `maxReplicaCount`.".to_owned(),
+        _ => match near {
+            None => "Remove it.".to_owned(),
+            Some((near, 0..=4)) => format!("Write `{near}`, or remove it."),
             _ => "Remove it, or move it to where it belongs.".to_owned(),
         },
     };
@@ -236,37 +232,4 @@ fn dropped(cx: &mut Context<'_>, object: &Object<'_>, path: &str) {
         ),
         fix,
     );
-}
-
-/// `spec.triggers[0].metadata` as a JSON pointer.
-pub(super) fn pointer_of(path: &str) -> String {
-    let mut pointer = String::new();
-    for part in path.split(['.', '[']) {
-        let part = part.trim_end_matches(']').trim_matches('"');
-        if !part.is_empty() {
-            pointer.push('/');
-            pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
-        }
-    }
-    pointer
-}
-
-/// The candidate that takes the fewest edits to reach, and how many.
-pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> (&'c str, usize) {
-    let word: Vec<char> = word.to_lowercase().chars().take(64).collect();
-    let edits = |other: &str| {
-        let mut row: Vec<usize> = (0..=word.len()).collect();
-        for (i, theirs) in other.to_lowercase().chars().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, ours) in word.iter().enumerate() {
-                let replaced = diagonal + usize::from(*ours != theirs);
-                diagonal = row[j + 1];
-                row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-            }
-        }
-        row[word.len()]
-    };
-    let best = candidates.iter().map(|c| (*c, edits(c)));
-    best.min_by_key(|(_, n)| *n).unwrap_or(("", usize::MAX))
 }

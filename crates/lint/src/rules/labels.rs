@@ -1,14 +1,18 @@
 //! Rules over the labels and names that an exporter and a scrape give.
 
-use promql::labels::Matcher;
+use api::pointer::token;
+use api::yaml::Span;
+use promql::labels::{MatchOp, Matcher};
+use serde_json::Value;
 
 use super::scrape::{Carried, OWNER, Scrapes, WORKLOAD};
 use super::{Context, Trigger};
 use crate::Exporter;
 use crate::arithmetic::show;
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::metrics::{self, Origin};
-use crate::query::Use;
+use crate::model::{Object, Workload};
+use crate::query::{Join, Query, Use};
 
 pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     let scrapes = Scrapes::of(cx);
@@ -23,28 +27,70 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
             for matcher in used.matchers {
                 label(cx, trigger, &used, matcher, &scrapes);
             }
-            renamed(cx, trigger, &used);
+            let start = used.range.0;
+            let at = cx.part(trigger, (start, start + used.name.len()));
+            let threshold = trigger.target().map(|t| t.value);
+            renamed(cx, &trigger.scaled.object, at, used.name, threshold);
+        }
+        for join in query.joins() {
+            joined(cx, trigger, &join, &scrapes);
         }
     }
 }
 
-fn label(
-    cx: &mut Context<'_>,
-    trigger: &Trigger<'_>,
-    used: &Use<'_>,
-    matcher: &Matcher,
+/// A join of GPU series with those of pods, by labels that name another pod.
+fn joined(cx: &mut Context<'_>, trigger: &Trigger<'_>, join: &Join<'_>, scrapes: &Scrapes) {
+    let wrong = join.labels.iter().find(|label| {
+        WORKLOAD.contains(&label.as_str()) && scrapes.carry(label, None) == Carried::OfTheExporter
+    });
+    let Some(label) = wrong else { return };
+    let object = &trigger.scaled.object;
+    let at = cx.part(trigger, join.range);
+    let assumed = cx.assumed_scrape(true);
+    let finding = cx.report(
+        ("label-not-exported", Severity::Error),
+        object,
+        at,
+        format!(
+            "`on ({})` pairs the GPUs with the exporter's pods: on the GPUs' series `{label}` is \
+             the exporter's own, and the workload's is `exported_{label}`",
+            join.labels.join(", ")
+        ),
+        format!(
+            "Select the workload by `exported_pod` without a join, or copy the label first: \
+             `label_replace(…, \"{label}\", \"$1\", \"exported_{label}\", \"(.+)\")`."
+        ),
+    );
+    finding.assumptions.extend(assumed);
+}
+
+/// What is wrong with a selection, and what would be right.
+struct Verdict {
+    severity: Severity,
+    message: String,
+    /// The matcher to take instead.
+    good: String,
+    fix: String,
+}
+
+/// Judges a matcher on a GPU's series of the workload whose name is `target`.
+fn judge(
+    cx: &Context<'_>,
     scrapes: &Scrapes,
-) {
+    matcher: &Matcher,
+    workload: Option<&Workload<'_>>,
+    target: &str,
+) -> Option<Verdict> {
     // A matcher that takes the empty text takes series without the label.
     if matcher.matches("") {
-        return;
+        return None;
     }
     let name = matcher.name.as_str();
     let bare = name.strip_prefix("exported_").unwrap_or(name);
-    let carried = scrapes.carry(name, cx.workload(trigger.scaled));
+    let carried = scrapes.carry(name, workload);
     let why = match carried {
-        Carried::Yes => return,
-        Carried::OfTheExporter if of_the_exporter(matcher) => return,
+        Carried::Yes => return None,
+        Carried::OfTheExporter if of_the_exporter(matcher) => return None,
         Carried::OfTheExporter => format!(
             "here `{name}` is the exporter's own; the workload's arrives as `exported_{bare}`"
         ),
@@ -62,9 +108,7 @@ fn label(
         (Carried::OfTheExporter, "namespace") => Severity::Warning,
         _ => Severity::Error,
     };
-    let object = &trigger.scaled.object;
-    let range = matcher_range(trigger, used, matcher);
-    let good = instead(trigger, matcher, scrapes);
+    let good = instead(matcher, scrapes, target);
     let mut fix = format!("Select by `{good}`");
     if cx.exporter() != Exporter::Rheostat && OWNER.contains(&name) {
         fix.push_str(
@@ -72,20 +116,83 @@ fn label(
         );
     }
     fix.push('.');
+    Some(Verdict {
+        severity,
+        message: format!("`{matcher}` matches nothing: {why}"),
+        good,
+        fix,
+    })
+}
+
+fn label(
+    cx: &mut Context<'_>,
+    trigger: &Trigger<'_>,
+    used: &Use<'_>,
+    matcher: &Matcher,
+    scrapes: &Scrapes,
+) {
+    let scaled = trigger.scaled;
+    let target = match scaled.is_job {
+        true => scaled.object.name,
+        false => scaled.spec.spec.scale_target_ref.name.as_str(),
+    };
+    let Some(verdict) = judge(cx, scrapes, matcher, cx.workload(scaled), target) else {
+        return;
+    };
+    let Verdict {
+        severity,
+        message,
+        good,
+        fix,
+    } = verdict;
+    let range = matcher_range(trigger, used, matcher);
     let at = cx.part(trigger, range);
     let assumed = cx.assumed_scrape(true);
-    let finding = cx.report(
-        ("label-not-exported", severity),
-        object,
-        at,
-        format!("`{matcher}` matches nothing: {why}"),
-        fix,
-    );
+    let id = ("label-not-exported", severity);
+    let finding = cx.report(id, &scaled.object, at, message, fix);
     finding.assumptions.extend(assumed);
+    let Some(query) = trigger.read().filter(|_| range != used.range) else {
+        return;
+    };
+    let (start, end) = range;
+    let (before, after) = (query.text.get(..start), query.text.get(end..));
+    if let (Some(before), Some(after)) = (before, after) {
+        let text = format!("{before}{good}{after}");
+        // Escapes and comments can hide where a matcher ends.
+        if Query::parse(&text).is_ok() {
+            finding.patched([Step::Set(trigger.meta("query"), Value::from(text))]);
+        }
+    }
+}
+
+/// The labels by which an HPA's External metric is selected; `pointer` is that
+/// of its source.
+pub(super) fn of_selector(cx: &mut Context<'_>, hpa: &Object<'_>, pointer: &str, name: &str) {
+    if metrics::lookup(name).origin != Origin::Dcgm {
+        return;
+    }
+    let list = format!("{pointer}/metric/selector/matchLabels");
+    let scrapes = Scrapes::of(cx);
+    let target = hpa.get("/spec/scaleTargetRef/name").as_str().unwrap_or("");
+    for (key, value) in hpa.get(&list).as_object().into_iter().flatten() {
+        // Google's adapter names the labels of a series so.
+        let plain = key.strip_prefix("metric.labels.").unwrap_or(key);
+        let value = value.as_str().unwrap_or("");
+        let Ok(matcher) = Matcher::new(plain, MatchOp::Equal, value) else {
+            continue;
+        };
+        if let Some(verdict) = judge(cx, &scrapes, &matcher, None, target) {
+            let at = hpa.key(&format!("{list}/{}", token(key)));
+            let assumed = cx.assumed_scrape(true);
+            let id = ("label-not-exported", verdict.severity);
+            let finding = cx.report(id, hpa, at, verdict.message, verdict.fix);
+            finding.assumptions.extend(assumed);
+        }
+    }
 }
 
 /// A matcher that says the same in labels that are there.
-fn instead(trigger: &Trigger<'_>, matcher: &Matcher, scrapes: &Scrapes) -> String {
+fn instead(matcher: &Matcher, scrapes: &Scrapes, target: &str) -> String {
     let name = matcher.name.as_str();
     let bare = name.strip_prefix("exported_").unwrap_or(name);
     let pod = scrapes.pod();
@@ -98,11 +205,6 @@ fn instead(trigger: &Trigger<'_>, matcher: &Matcher, scrapes: &Scrapes) -> Strin
         wanted.replace_range(..name.len(), &better);
         return wanted;
     }
-    let scaled = trigger.scaled;
-    let target = match scaled.is_job {
-        true => scaled.object.name,
-        false => scaled.spec.spec.scale_target_ref.name.as_str(),
-    };
     format!("{pod}=~\"{target}-.*\"")
 }
 
@@ -137,7 +239,8 @@ fn matcher_range(trigger: &Trigger<'_>, used: &Use<'_>, matcher: &Matcher) -> (u
     while let Some(at) = text[from..].find(&matcher.name).map(|n| n + from) {
         let whole = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
         let after = &text[at + matcher.name.len()..];
-        if whole(text[..at].chars().next_back()) && whole(after.chars().next()) {
+        let compares = after.trim_start().starts_with(['=', '!']);
+        if whole(text[..at].chars().next_back()) && whole(after.chars().next()) && compares {
             let value = after.find(&matcher.value).unwrap_or(0);
             let stop = at + matcher.name.len() + value + matcher.value.len() + 1;
             return (start + at, start + stop.min(text.len()));
@@ -147,8 +250,15 @@ fn matcher_range(trigger: &Trigger<'_>, used: &Use<'_>, matcher: &Matcher) -> (u
     used.range
 }
 
-fn renamed(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>) {
-    let Some((other, classic, scale)) = metrics::renamed(used.name) else {
+/// `renamed-metric` about a series, with the target that it is compared with.
+pub(super) fn renamed(
+    cx: &mut Context<'_>,
+    object: &Object<'_>,
+    at: Span,
+    name: &str,
+    threshold: Option<f64>,
+) {
+    let Some((other, classic, scale)) = metrics::renamed(name) else {
         return;
     };
     let severity = match (cx.assume.exporter, classic) {
@@ -156,17 +266,17 @@ fn renamed(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>) {
         (None, _) => Severity::Note,
         _ => return,
     };
-    let (from, to) = match classic {
-        true => ("4.9 on", used.name),
-        false => ("4.8 and before", used.name),
+    let version = match classic {
+        true => "from 4.9 on",
+        false => "up to 4.8",
     };
-    let mut message = format!("dcgm-exporter {from} has no `{to}`: it is called `{other}` there");
+    let mut message =
+        format!("dcgm-exporter has no `{name}` {version}: it is called `{other}` there");
     let mut fix = format!("Query `{other}` where that version runs");
     if scale != 1.0 {
         let factor = if classic { scale } else { 1.0 / scale };
         message.push_str(&format!(", and its values are {} times these", factor));
-        let threshold = trigger.target().map(|t| (t.value, t.value * factor));
-        if let Some((now, then)) = threshold {
+        if let Some((now, then)) = threshold.map(|now| (now, now * factor)) {
             message.push_str(&format!(
                 "; threshold {} would be {} there",
                 show(now),
@@ -176,8 +286,6 @@ fn renamed(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>) {
         }
     }
     fix.push('.');
-    let object = &trigger.scaled.object;
-    let at = cx.part(trigger, (used.range.0, used.range.0 + used.name.len()));
     let assumed = cx.assumed_scrape(false);
     let finding = cx.report(("renamed-metric", severity), object, at, message, fix);
     finding.assumptions.extend(assumed);

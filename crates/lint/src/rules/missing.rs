@@ -1,9 +1,10 @@
 //! Rules over what happens without data and without replicas.
 
 use decide::scale::{fallback, resource};
+use serde_json::{Value, json};
 
 use super::{Context, Trigger, own, plural};
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::model::Scaled;
 use crate::query::Query;
 
@@ -12,9 +13,11 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
         empty(cx, trigger);
     }
     let model = cx.model;
+    for scaled in &model.scaled {
+        wake(cx, scaled, own(triggers, scaled));
+    }
     for scaled in model.scaled.iter().filter(|scaled| !scaled.is_job) {
         too_small(cx, scaled);
-        wake(cx, scaled, own(triggers, scaled));
         jump(cx, scaled);
     }
 }
@@ -66,7 +69,6 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         true => object.at(&pointer),
         false => object.key(&trigger.meta("query")),
     };
-    let index = trigger.pointer.rsplit('/').next().unwrap_or("0");
     let replicas = spec.min().max(1);
     let given = object.has(&pointer);
     cx.report(
@@ -81,16 +83,14 @@ fn empty(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
         "Set `ignoreNullValues: 'false'`, so that an empty answer is a failure, and a `fallback` \
          for it.",
     )
-    .patch = Some(format!(
-        "- op: add\n  path: /spec/triggers/{index}/metadata/ignoreNullValues\n  value: 'false'\n{}",
-        match spec.fallback.is_some() {
-            true => String::new(),
-            false => format!(
-                "- op: add\n  path: /spec/fallback\n  value: {{failureThreshold: 3, replicas: \
-                 {replicas}}}\n"
-            ),
-        }
-    ));
+    .patched(
+        [Step::Set(pointer, Value::from("false"))]
+            .into_iter()
+            .chain(spec.fallback.is_none().then(|| {
+                let fallback = json!({"failureThreshold": 3, "replicas": replicas});
+                Step::Set("/spec/fallback".to_owned(), fallback)
+            })),
+    );
 }
 
 fn too_small(cx: &mut Context<'_>, scaled: &Scaled<'_>) {
@@ -186,6 +186,10 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
         true => Severity::Error,
         false => Severity::Warning,
     };
+    let (pods, wakes) = match scaled.is_job {
+        true => ("Jobs", "starts the first"),
+        false => ("replicas", "wakes the workload"),
+    };
     let scope = match sure {
         true => "",
         false => " (or other workloads on the same GPUs)",
@@ -195,8 +199,8 @@ fn wake(cx: &mut Context<'_>, scaled: &Scaled<'_>, own: &[Trigger<'_>]) {
         object,
         span,
         format!(
-            "{count}, and every trigger reads what only running replicas{scope} show ({}): at 0 \
-             replicas the value stays 0 and nothing wakes the workload",
+            "{count}, and every trigger reads what only running {pods}{scope} show ({}): at 0 \
+             {pods} the value stays 0 and nothing {wakes}",
             names.join(", ")
         ),
         "Add a trigger on something that exists without replicas (the queue or the gateway in \

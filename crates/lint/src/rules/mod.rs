@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fields;
+mod hpas;
 mod labels;
 mod missing;
 mod pools;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::keda::ScaleTrigger;
+use api::pointer::token;
 use api::yaml::Span;
 use cluster::schema::Structural;
 use promql::parser::SyntaxError;
@@ -37,7 +39,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
         sources,
         model,
         assume,
-        schemas: schemas(),
+        schemas: BTreeMap::new(),
         pools: pools::ask_all(model, &assume.pools),
         out: Vec::new(),
     };
@@ -47,6 +49,7 @@ pub fn apply(sources: &[Source], model: &Model<'_>, assume: &Assumptions) -> Vec
     queries::check(&mut cx, &triggers);
     labels::check(&mut cx, &triggers);
     bounds::check(&mut cx, &triggers);
+    hpas::check(&mut cx);
     missing::check(&mut cx, &triggers);
     signals::check(&mut cx, &triggers);
     pools::check(&mut cx, &triggers);
@@ -102,7 +105,7 @@ impl<'a> Trigger<'a> {
 
     /// Pointer of a metadata key.
     pub fn meta(&self, key: &str) -> String {
-        format!("{}/metadata/{key}", self.pointer)
+        format!("{}/metadata/{}", self.pointer, token(key))
     }
 
     /// The threshold and how it is compared; `None` where it is not usable, or
@@ -150,8 +153,8 @@ pub(crate) struct Context<'a> {
     sources: &'a [Source],
     pub model: &'a Model<'a>,
     pub assume: &'a Assumptions,
-    /// Of KEDA's kinds.
-    schemas: BTreeMap<String, Arc<Structural>>,
+    /// Of KEDA's kinds that were asked for.
+    schemas: BTreeMap<String, (Value, Arc<Structural>)>,
     /// What each pool says to each workload, by the workload's index.
     pools: Vec<Vec<pools::Answer<'a>>>,
     out: Vec<Finding>,
@@ -217,8 +220,19 @@ impl<'a> Context<'a> {
     }
 
     /// The schema of one of KEDA's kinds.
-    pub fn schema(&self, kind: &str) -> Option<Arc<Structural>> {
-        self.schemas.get(kind).cloned()
+    pub fn schema(&mut self, kind: &str) -> Option<Arc<Structural>> {
+        if !self.schemas.contains_key(kind) {
+            let openapi = api::keda::openapi(kind)?;
+            let compiled = Arc::new(Structural::compile(&openapi));
+            self.schemas.insert(kind.to_owned(), (openapi, compiled));
+        }
+        let (_, compiled) = self.schemas.get(kind)?;
+        Some(Arc::clone(compiled))
+    }
+
+    /// The same as it is written, once it was asked for.
+    pub fn openapi(&self, kind: &str) -> Option<&Value> {
+        Some(&self.schemas.get(kind)?.0)
     }
 
     /// `dir/m.yaml:3`, where an object begins.
@@ -278,17 +292,6 @@ impl<'a> Context<'a> {
     pub fn workload(&self, scaled: &Scaled<'_>) -> Option<&'a Workload<'a>> {
         self.model.workload(scaled.workload)
     }
-}
-
-/// The schemas of KEDA's kinds.
-fn schemas() -> BTreeMap<String, Arc<Structural>> {
-    let crds = api::keda::crds();
-    let of = |crd: &Value| {
-        let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or("");
-        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-        (kind.to_owned(), Arc::new(Structural::compile(schema)))
-    };
-    crds.iter().map(of).collect()
 }
 
 /// The `behavior` of a scaler: of a ScaledObject's HPA, or of an HPA.

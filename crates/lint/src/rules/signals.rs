@@ -1,10 +1,12 @@
 //! Rules over the choice of a signal.
 
+use api::yaml::Span;
+
 use super::{Context, Trigger, behavior, own};
 use crate::arithmetic::{Hpa, show};
 use crate::finding::Severity;
 use crate::metrics::{Bound, Kind, Origin};
-use crate::model::Workload;
+use crate::model::{Object, Workload};
 use crate::query::{Per, Use};
 
 pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
@@ -25,7 +27,8 @@ pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
     }
 }
 
-fn is_gpu_util(name: &str) -> bool {
+/// Whether a series is the share of time in which any kernel ran.
+pub(super) fn is_gpu_util(name: &str) -> bool {
     matches!(
         name,
         "DCGM_FI_DEV_GPU_UTIL" | "DCGM_FI_DEV_GPU_UTIL_RATIO" | "dcgm_gpu_utilization"
@@ -95,7 +98,8 @@ const RESERVING: &[(&str, &str)] = &[
     ("samples-tf-", "TensorFlow"),
 ];
 
-fn reserving(workload: &Workload<'_>) -> Option<&'static str> {
+/// The engine of a workload, where it reserves GPU memory at start.
+pub(super) fn reserving(workload: &Workload<'_>) -> Option<&'static str> {
     let containers = workload.containers();
     let images = containers.iter().filter_map(|(_, c)| c["image"].as_str());
     images.chain(workload.words()).find_map(|text| {
@@ -122,13 +126,26 @@ fn memory(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>, all: &[Tr
         })
     };
     let engine = by_workload.or_else(by_series);
+    let object = &trigger.scaled.object;
+    let at = cx.part(trigger, used.range);
+    keeps_memory(cx, object, at, used.name, engine);
+}
+
+/// `memory-as-load` about a series and the engine that shows it, if known.
+pub(super) fn keeps_memory(
+    cx: &mut Context<'_>,
+    object: &Object<'_>,
+    at: Span,
+    name: &str,
+    engine: Option<&str>,
+) {
     let (severity, message) = match engine {
         Some(engine) => (
             Severity::Warning,
             format!(
                 "`{}` is no load: {engine} reserves GPU memory when it starts and keeps it, so \
                  the value is the same idle and busy, and replicas are never taken away",
-                used.name
+                name
             ),
         ),
         None => (
@@ -136,12 +153,10 @@ fn memory(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>, all: &[Tr
             format!(
                 "`{}` is a load only where memory follows the work; engines that reserve it at \
                  start (vLLM, TGI, SGLang, TensorFlow) show the same idle and busy",
-                used.name
+                name
             ),
         ),
     };
-    let object = &trigger.scaled.object;
-    let at = cx.part(trigger, used.range);
     cx.report(
         ("memory-as-load", severity),
         object,
@@ -153,7 +168,7 @@ fn memory(cx: &mut Context<'_>, trigger: &Trigger<'_>, used: &Use<'_>, all: &[Tr
 }
 
 /// How the pod shares its GPU, where it says so.
-fn sharing(workload: &Workload<'_>) -> Option<(String, bool)> {
+pub(super) fn sharing(workload: &Workload<'_>) -> Option<(String, bool)> {
     let asked = workload.pod.requests.extended.keys();
     for name in asked {
         if name.starts_with("nvidia.com/mig-") {
@@ -196,8 +211,20 @@ fn shared(cx: &mut Context<'_>, trigger: &Trigger<'_>, first: &Use<'_>, uses: &[
         false => Some(first),
     };
     let Some(used) = used else { return };
-    let object = &trigger.scaled.object;
     let at = cx.part(trigger, used.range);
+    shares(cx, &trigger.scaled.object, at, used.name, &how, mig);
+}
+
+/// `shared-gpu` about a series of a whole device: `how` it is shared, and
+/// whether in slices.
+pub(super) fn shares(
+    cx: &mut Context<'_>,
+    object: &Object<'_>,
+    at: Span,
+    name: &str,
+    how: &str,
+    mig: bool,
+) {
     let (why, fix) = match mig {
         true => (
             "it is measured for the whole GPU (GPU_UTIL not at all while MIG is on)",
@@ -213,10 +240,7 @@ fn shared(cx: &mut Context<'_>, trigger: &Trigger<'_>, first: &Use<'_>, uses: &[
         ("shared-gpu", Severity::Warning),
         object,
         at,
-        format!(
-            "`{}` does not tell this workload's part: {how}, and {why}",
-            used.name
-        ),
+        format!("`{name}` does not tell this workload's part: {how}, and {why}"),
         fix,
     );
 }

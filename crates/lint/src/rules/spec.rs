@@ -1,6 +1,7 @@
 //! What the API server, KEDA's webhook or KEDA's operator refuse, in their
 //! words: asked of the same functions that refuse it in a cluster.
 
+use api::pointer::of_path;
 use api::yaml::Span;
 use cluster::schema::{self, Cause};
 use decide::scale::admission::{self, Surroundings};
@@ -9,7 +10,6 @@ use decide::scale::resource;
 use serde_json::Value;
 use triggers::{BuildError, Input, PodIdentity};
 
-use super::fields::pointer_of;
 use super::{Context, input_of, plural};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
@@ -71,7 +71,7 @@ fn of_schema(cx: &mut Context<'_>, object: &Object<'_>) -> bool {
         if error.field == "<nil>" {
             continue;
         }
-        let pointer = pointer_of(&error.field);
+        let pointer = of_path(&error.field);
         let span = match error.cause {
             Cause::Required => object.key(&pointer),
             _ => object.at(&pointer),
@@ -95,7 +95,7 @@ fn of_hpa(cx: &mut Context<'_>, object: &Object<'_>) -> bool {
     schema::apply_defaults(gvk, &mut copy);
     let errors = schema::validate(gvk, &copy, None);
     for error in &errors {
-        let span = object.at(&pointer_of(&error.field));
+        let span = object.at(&of_path(&error.field));
         refused(cx, object, span, &error.to_string(), "the API server");
     }
     errors.is_empty()
@@ -219,7 +219,7 @@ fn of_generated_hpa(cx: &mut Context<'_>, scaled: &Scaled<'_>, specs: &[MetricSp
     let gvk = ("autoscaling", "v2", "HorizontalPodAutoscaler");
     schema::apply_defaults(gvk, &mut hpa);
     for error in schema::validate(gvk, &hpa, None) {
-        let pointer = pointer_of(&error.field);
+        let pointer = of_path(&error.field);
         let place = if let Some(rest) = pointer.strip_prefix("/spec/behavior") {
             format!("/spec/advanced/horizontalPodAutoscalerConfig/behavior{rest}")
         } else if let Some(rest) = pointer.strip_prefix("/spec/metrics/") {

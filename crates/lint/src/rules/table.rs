@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::fields::nearest;
+use api::near::nearest;
+
 use crate::finding::Severity;
 
 /// A rule.
@@ -81,8 +82,10 @@ pub static RULES: &[Rule] = &[
          own labels of these names (honorLabels false, as dcgm-exporter's chart and AKS' PodMonitor \
          have it), so the workload's arrive as exported_pod, exported_namespace and \
          exported_container, and `pod` is the exporter's. A selector on anything else matches \
-         nothing, which KEDA reads as 0. Labels that the monitors among the files add by \
-         relabelling count as carried.\n\n\
+         nothing, which KEDA reads as 0. What the monitors among the files add, map or drop by \
+         relabelling counts, and where the exporter is told to copy pod labels, those that the pod \
+         template has. A join `on (pod)` with series of pods has the same trap, and so has the \
+         selector of an HPA's External metric.\n\n\
          A warning for `namespace`, since the exporter may be installed beside the workload. \
          `rheostat exporter` carries deployment, statefulset and daemonset. Assumptions: --exporter, \
          --honor-labels.",
@@ -103,7 +106,7 @@ pub static RULES: &[Rule] = &[
         "With `ignoreNullValues` true, the default, a query that finds nothing is a success with \
          value 0: an exporter restart, a renamed label or a lost scrape scales the workload down at \
          its busiest, and a fallback does not start, because nothing failed.\n\n\
-         An error with minReplicaCount 0, where everything stops. Silent for queries that say \
+         An error with minReplicaCount 0 or idleReplicaCount 0, where everything stops. Silent for queries that say \
          themselves what nothing means (`or vector(0)`, `absent`).",
     ),
     rule(
@@ -157,7 +160,8 @@ pub static RULES: &[Rule] = &[
         "With minReplicaCount 0 (or idleReplicaCount 0) some trigger must rise while no replica runs. \
          GPU utilization, an engine's queue and anything else that the replicas themselves show \
          vanish with the last replica. The wake-up has to come from what stands before them: a \
-         gateway, a broker, a push, a schedule.\n\n\
+         gateway, a broker, a push, a schedule. A ScaledJob whose first Job waits for what Jobs show \
+         never starts, and an HPA with minReplicas 0 is asked the same.\n\n\
          A warning where the query takes in other workloads' GPUs, which may wake it by chance.",
     ),
     rule(
@@ -166,7 +170,8 @@ pub static RULES: &[Rule] = &[
         "the target lies beyond what the metric can reach",
         "A replica that is full shows a known most: 1 for a ratio, 100 for a percentage, its batch \
          slots for running requests (--max-num-seqs, --parallel, …). With a target at or above that \
-         (within the HPA's tolerance of 10 %) a second replica is never asked for.",
+         (within the HPA's tolerance, 10 % unless behavior.scaleUp.tolerance says otherwise) a second \
+         replica is never asked for.",
     ),
     rule(
         "memory-as-load",
@@ -282,8 +287,8 @@ pub fn explain(id: &str) -> Result<String, &'static str> {
             Ok(out)
         }
         None => {
-            let ids: Vec<&'static str> = RULES.iter().map(|rule| rule.id).collect();
-            Err(nearest(id, &ids).0)
+            let near = nearest(id, RULES.iter().map(|rule| rule.id));
+            Err(near.map_or("", |(near, _)| near))
         }
     }
 }

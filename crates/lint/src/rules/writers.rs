@@ -7,7 +7,7 @@ use decide::scale::admission::{self, Surroundings};
 use decide::scale::hpa_spec::hpa_name;
 
 use super::Context;
-use crate::finding::Severity;
+use crate::finding::{Severity, Step};
 use crate::model::{Hpa, Object, Scaled, Workload};
 
 const ID: (&str, Severity) = ("two-writers", Severity::Error);
@@ -220,5 +220,5 @@ fn in_git(cx: &mut Context<'_>, scaler: &Object<'_>, workload: &Workload<'_>) {
         "Leave `replicas` out of the manifest (the scaler sets it), or make the tool ignore the \
          field.",
     )
-    .patch = Some("- op: remove\n  path: /spec/replicas\n".to_owned());
+    .patched([Step::Remove("/spec/replicas".to_owned())]);
 }

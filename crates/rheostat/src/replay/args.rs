@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::duration::span;
 use api::pool::Pool;
 use replay::Actuation;
 use replay::error::{InputError, Read};
-use replay::model::{Model, Starting, ready_lag, span};
+use replay::model::{Model, Starting, ready_lag};
 use replay::sweep::Sweep;
 
 /// Arguments of `rheostat replay`.

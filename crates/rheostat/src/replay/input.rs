@@ -69,35 +69,10 @@ pub fn rivals(args: &Args, base: &Builder) -> Read<Vec<(PolicySource, Builder)>>
 fn manifests(paths: &[PathBuf]) -> Read<Manifests> {
     let mut out = Manifests::default();
     for path in paths {
-        for file in files(path)? {
+        let files = crate::inout::manifests(path);
+        for file in files.map_err(|e| InputError::new("-f", format!("{e:#}")))? {
             out.add(&file.display().to_string(), &read(&file)?)?;
         }
-    }
-    Ok(out)
-}
-
-/// A file, or the manifests of a folder in the order of their names.
-fn files(path: &Path) -> Read<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let fail = |e: std::io::Error| InputError::new(path.display().to_string(), e.to_string());
-    let mut out = Vec::new();
-    for entry in fs::read_dir(path).map_err(fail)? {
-        let file = entry.map_err(fail)?.path();
-        let manifest = file
-            .extension()
-            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        if file.is_file() && manifest {
-            out.push(file);
-        }
-    }
-    out.sort();
-    if out.is_empty() {
-        return Err(InputError::new(
-            path.display().to_string(),
-            "there is no .yaml, .yml or .json file in this folder",
-        ));
     }
     Ok(out)
 }

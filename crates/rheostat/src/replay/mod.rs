@@ -16,6 +16,8 @@ use replay::error::{InputError, Read};
 use replay::study::{Fidelity, Job, run_all};
 use replay::{Actuation, Policy, Report, Watch};
 
+use crate::inout::print;
+
 pub use args::Args;
 
 /// Exit code of unusable input.
@@ -123,11 +125,7 @@ fn work(args: &Args) -> Result<()> {
         "json" => format!("{:#}\n", report.to_json(args.timeline)),
         _ => report.to_text(),
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader has had enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write the report"),
-    }
+    print(&text)
 }
 
 fn create(path: &std::path::Path) -> Result<File> {
