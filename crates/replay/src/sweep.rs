@@ -1,6 +1,6 @@
 //! One policy many times, with one number changed.
 
-use api::pool::nearest;
+use api::near::nearest;
 use api::quantity::Quantity;
 use cluster::schema::openapi_v3;
 use serde_json::{Map, Number, Value};
@@ -181,7 +181,7 @@ fn find(field: &str, source: &PolicySource) -> Read<Place> {
             Err(fail(format!(
                 "{} has no numeric field {field}, did you mean {}? It has {}",
                 source.place,
-                nearest(field, ends.iter().map(String::as_str)),
+                nearest(field, &ends).map_or("", |(near, _)| near),
                 names(&present).join(", ")
             )))
         }
@@ -280,11 +280,11 @@ impl Schemas {
         let document = openapi_v3(HPA.0, HPA.1).unwrap_or_default();
         let named = document["components"]["schemas"].clone();
         let all = named.as_object().into_iter().flatten();
-        let spec = all
+        let mut spec = all
             .filter(|(name, _)| name.ends_with(".v2.HorizontalPodAutoscalerSpec"))
             .map(|(_, schema)| schema.clone());
         Self {
-            spec: spec.last().unwrap_or_default(),
+            spec: spec.next_back().unwrap_or_default(),
             named,
         }
     }

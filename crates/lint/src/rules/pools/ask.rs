@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::pool::{NodeName, Pool};
 use decide::fit::{Check, NodeInfo, PodInfo, PodKey, Reason, Snapshot, is_gpu};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::devices;
 use crate::model::{Model, Workload};
