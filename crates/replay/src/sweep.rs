@@ -280,11 +280,11 @@ impl Schemas {
         let document = openapi_v3(HPA.0, HPA.1).unwrap_or_default();
         let named = document["components"]["schemas"].clone();
         let all = named.as_object().into_iter().flatten();
-        let spec = all
+        let mut spec = all
             .filter(|(name, _)| name.ends_with(".v2.HorizontalPodAutoscalerSpec"))
             .map(|(_, schema)| schema.clone());
         Self {
-            spec: spec.last().unwrap_or_default(),
+            spec: spec.next().unwrap_or_default(),
             named,
         }
     }
