@@ -42,6 +42,20 @@ fn on_core() -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
+/// The most memory that the process held while it did some work, in KiB, where
+/// the system tells it (Linux).
+pub fn peak_memory<T>(work: impl FnOnce() -> T) -> (T, Option<f64>) {
+    // Begins the count anew.
+    let counted = std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    let out = work();
+    let read = || {
+        let text = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    (out, read().filter(|_| counted))
+}
+
 /// What has been measured.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -77,6 +91,13 @@ impl Report {
     pub fn beside(&mut self, what: &str, took: Duration, peer: &str, other: Duration, most: f64) {
         let ratio = took.as_secs_f64() / other.as_secs_f64();
         let text = format!("{took:.1?} beside {other:.1?} for {peer}, {most} at the most");
+        self.line(what, &text, ratio, ratio <= most);
+    }
+
+    /// A size beside a peer's; the ratio should stay at or below `most`.
+    pub fn no_larger(&mut self, what: &str, size: f64, peer: &str, other: f64, most: f64) {
+        let ratio = size / other;
+        let text = format!("{size:.0} beside {other:.0} for {peer}, {most} at the most");
         self.line(what, &text, ratio, ratio <= most);
     }
 

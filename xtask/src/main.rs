@@ -25,7 +25,7 @@ cargo xtask TASK
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
   codegen         regenerate the committed tables
-  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, store, cluster)
+  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, replay, store, cluster)
   golden DIR      run recordings of the real programs, one line a file
   promqltest DIR  run Prometheus query tests, one line a file
   promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)

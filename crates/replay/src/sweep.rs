@@ -284,7 +284,7 @@ impl Schemas {
             .filter(|(name, _)| name.ends_with(".v2.HorizontalPodAutoscalerSpec"))
             .map(|(_, schema)| schema.clone());
         Self {
-            spec: spec.next_back().unwrap_or_default(),
+            spec: spec.next().unwrap_or_default(),
             named,
         }
     }

@@ -143,17 +143,3 @@ fn direct_costs_no_more_and_serves_no_less() {
     }
     assert!(worse.is_empty(), "{worse:#?}");
 }
-
-#[test]
-fn two_weeks_take_a_fraction_of_a_second() {
-    let Some(load) = servegen() else { return };
-    let policy = policy(&scaled_object(&format!("avg({UTIL})"), "5", ""));
-    let start = std::time::Instant::now();
-    let outcome = replay(&model(300), &load, &policy);
-    // A report, not a verdict: machines differ and this build is not optimized.
-    println!(
-        "14 d at 15 s: {:?}, {} scale events",
-        start.elapsed(),
-        outcome.scale_events
-    );
-}

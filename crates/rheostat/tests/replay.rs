@@ -100,8 +100,9 @@ fn a_report_has_the_agreed_numbers_for_each_policy() {
     assert_eq!(policies[0]["max_replicas"], 8);
     let model = report["model"].to_string();
     for stated in [
-        "policy: ScaledObject default/my-gpu-workload (sum-70.yaml), threshold=50 and 4 more: \
-         polled each 30 s; up to twice the replicas, or 4, a sync",
+        "policy: ScaledObject default/my-gpu-workload (sum-70.yaml), ScaledObject \
+         default/my-gpu-workload (article.yaml) and 3 more: polled each 30 s; up to twice the \
+         replicas, or 4, a sync; down after 300 s of stabilization",
         "polled with each scrape",
         "scheduler: kube-scheduler's filters",
     ] {
@@ -250,8 +251,11 @@ fn unusable_input_ends_with_2_and_one_error() {
 fn an_option_that_would_change_nothing_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let demand = day(folder.path());
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 7] = [
         &["--observed", "o.csv", "--interpolate", "linear"],
+        &["--observed", "o.csv", "--peak", "8"],
+        &["--demand", &demand, "--from", "1", "--to", "2"],
+        &["--demand", &demand, "--step", "15s"],
         &["--demand", &demand, "--saturated", "90"],
         &["--demand", &demand, "--gpu-ready", "30s"],
         &["--demand", &demand, "--unneeded", "60s"],
@@ -260,7 +264,7 @@ fn an_option_that_would_change_nothing_is_refused() {
         let out = replay(&[&FILES[..], more].concat());
         assert_eq!(code(&out), 2, "{more:?}");
         let error = text(&out.stderr);
-        let named = error.contains(more[2]) || error.contains("--pool");
+        let named = error.contains(more[2]) || error.contains("--pool <POOL>");
         assert!(named, "{more:?}: {error}");
         assert!(out.stdout.is_empty());
     }

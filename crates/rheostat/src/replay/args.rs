@@ -10,6 +10,13 @@ use replay::error::{InputError, Read};
 use replay::model::{Model, Starting, ready_lag};
 use replay::sweep::Sweep;
 
+/// Sources of load beside which an option of `--demand` would change nothing.
+/// Said beside `requires`, which clap passes over where what is required would
+/// conflict with what is given.
+const NO_FILE_OF_DEMAND: [&str; 2] = ["observed", "prometheus"];
+/// The same for an option of `--prometheus`.
+const NO_SERVER: [&str; 2] = ["demand", "observed"];
+
 /// Arguments of `rheostat replay`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -41,30 +48,30 @@ pub struct Args {
     )]
     pub prometheus: Option<String>,
     /// Start of the time to read (RFC 3339 or seconds since the epoch)
-    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    #[arg(long, value_name = "TIME", requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub from: Option<String>,
     /// End of the time to read
-    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    #[arg(long, value_name = "TIME", requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub to: Option<String>,
     /// Distance of the points to read [default: 15s]
-    #[arg(long, value_name = "DURATION", value_parser = span, requires = "prometheus")]
+    #[arg(long, value_name = "DURATION", value_parser = span, requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub step: Option<Duration>,
     /// Query of the workload's replicas
     /// [default: kube_<kind>_status_replicas of the workload]
-    #[arg(long, value_name = "QUERY", requires = "prometheus")]
+    #[arg(long, value_name = "QUERY", requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub replicas_query: Option<String>,
     /// Query of the workload's ready replicas
     /// [default: kube_<kind>_status_replicas_ready of the workload]
-    #[arg(long, value_name = "QUERY", requires = "prometheus")]
+    #[arg(long, value_name = "QUERY", requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub ready_query: Option<String>,
     /// Report on an answer with holes or warnings, and say so on top
-    #[arg(long, requires = "prometheus")]
+    #[arg(long, requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub allow_partial: bool,
     /// Scale the demand so that its 99th percentile is that many GPUs
-    #[arg(long, value_name = "GPUS", requires = "demand")]
+    #[arg(long, value_name = "GPUS", requires = "demand", conflicts_with_all = NO_FILE_OF_DEMAND)]
     pub peak: Option<f64>,
     /// Between two rows of the demand: hold the value, or join them by a line
-    #[arg(long, default_value = "step", value_parser = ["step", "linear"], requires = "demand")]
+    #[arg(long, default_value = "step", value_parser = ["step", "linear"], requires = "demand", conflicts_with_all = NO_FILE_OF_DEMAND)]
     pub interpolate: String,
     /// Utilization from which observed GPUs count as saturated, in percent
     #[arg(
