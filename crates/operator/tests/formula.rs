@@ -86,13 +86,19 @@ async fn a_formula_scales_the_workload() {
     );
 
     // Another formula counts from the next read on.
-    let mut other = object.clone();
-    other["spec"]["advanced"]["scalingModifiers"]["formula"] = json!("a + b");
-    world.apply("ns", &other).await.unwrap();
+    let formula = |text: &str| {
+        let modifiers = json!({"scalingModifiers": {"formula": text}});
+        json!({"spec": {"advanced": modifiers}})
+    };
+    world
+        .patch("ns", "ScaledObject", "so", &formula("a + b"))
+        .await;
     world.seconds(1.0).await;
     let answer = world.external_metric("ns", "so", "composite-metric").await;
     assert_eq!(answer["items"][0]["value"], "80");
-    world.apply("ns", &object).await.unwrap();
+    world
+        .patch("ns", "ScaledObject", "so", &formula("(a + b) / 2 - 10"))
+        .await;
 
     // Below the activation target, though above the triggers' own.
     *world.script.lock().unwrap() = json!({"values": [25]});

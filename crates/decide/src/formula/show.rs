@@ -10,7 +10,7 @@ use super::value::{Budget, Key, MAX_TEXT, NO_MEMORY, Value};
 /// Go's `%v`.
 pub(super) fn show(value: &Value, budget: &mut Budget) -> Result<String, String> {
     let mut out = String::new();
-    print(value, &mut out, budget)?;
+    text_of(value, &mut out, budget)?;
     Ok(out)
 }
 
@@ -23,7 +23,7 @@ fn add(text: &str, out: &mut String, budget: &mut Budget) -> Result<(), String> 
     Ok(())
 }
 
-fn print(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), String> {
+fn text_of(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), String> {
     budget.spend(1)?;
     let text = match value {
         Value::Text(text) => return add(text, out, budget),
@@ -33,7 +33,7 @@ fn print(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), Str
                 if n > 0 {
                     add(" ", out, budget)?;
                 }
-                print(item, out, budget)?;
+                text_of(item, out, budget)?;
             }
             return add("]", out, budget);
         }
@@ -43,9 +43,9 @@ fn print(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), Str
                 if n > 0 {
                     add(" ", out, budget)?;
                 }
-                print_key(key, out, budget)?;
+                key_of(key, out, budget)?;
                 add(":", out, budget)?;
-                print(item, out, budget)?;
+                text_of(item, out, budget)?;
             }
             return add("]", out, budget);
         }
@@ -61,7 +61,7 @@ fn print(value: &Value, out: &mut String, budget: &mut Budget) -> Result<(), Str
     add(&text, out, budget)
 }
 
-fn print_key(key: &Key, out: &mut String, budget: &mut Budget) -> Result<(), String> {
+fn key_of(key: &Key, out: &mut String, budget: &mut Budget) -> Result<(), String> {
     match key {
         Key::Nil => add("<nil>", out, budget),
         Key::Bool(b) => add(&b.to_string(), out, budget),
@@ -96,7 +96,7 @@ fn write(value: &Value, level: usize, out: &mut String, budget: &mut Budget) -> 
         Value::Float(n) if !n.is_finite() => {
             Err(format!("json: unsupported value: {}", general(*n)))
         }
-        Value::Bool(_) | Value::Int(_) | Value::Float(_) => print(value, out, budget),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => text_of(value, out, budget),
         Value::Duration(nanos) => add(&nanos.to_string(), out, budget),
         Value::Array(list) => {
             add("[", out, budget)?;
@@ -120,7 +120,7 @@ fn write(value: &Value, level: usize, out: &mut String, budget: &mut Budget) -> 
                 }
                 line(level + 1, out, budget)?;
                 let mut name = String::new();
-                print_key(key, &mut name, budget)?;
+                key_of(key, &mut name, budget)?;
                 quoted(&name, out, budget)?;
                 add(": ", out, budget)?;
                 write(item, level + 1, out, budget)?;
