@@ -6,7 +6,7 @@ use decide::explain::{Kind, Object};
 use decide::fit::PodInfo;
 use decide::hpa::{HpaConfig, HpaSpec, Numbers};
 use decide::scale::fallback::Target as Compared;
-use decide::scale::hpa_spec::{self, MetricSpec};
+use decide::scale::hpa_spec;
 use decide::scale::modifiers::Composite;
 use decide::scale::pause::Steering;
 use decide::scale::{checks, resource};
