@@ -6,6 +6,7 @@ pub mod go;
 pub mod golden;
 pub mod hpa;
 pub mod keda;
+pub mod near;
 pub mod pool;
 pub mod quantity;
 pub mod selector;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::duration::GoDuration;
+use crate::near::nearest;
 
 pub use node::NodeName;
 pub use skus::{SKUS, Sku};
@@ -314,7 +315,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn unknown(key: &str) -> String {
-    let near = nearest(key, KEYS.iter().copied());
+    let near = nearest(key, KEYS.iter().copied()).map_or("", |(near, _)| near);
     format!(
         "unknown key \"{key}\", did you mean \"{near}\"? Keys: {}",
         KEYS.join(", ")
@@ -322,37 +323,11 @@ fn unknown(key: &str) -> String {
 }
 
 fn unknown_sku(name: &str) -> String {
-    let near = nearest(name, SKUS.iter().map(|s| s.name));
+    let near = nearest(name, SKUS.iter().map(|s| s.name)).map_or("", |(near, _)| near);
     format!(
         "unknown sku \"{name}\", did you mean \"{near}\"? For another size leave sku out and \
          give cpu, memory, gpus and price"
     )
-}
-
-/// The candidate that takes the fewest edits to reach, the first of equal ones.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
-    let word: Vec<char> = word
-        .chars()
-        .take(64)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    candidates
-        .min_by_key(|c| distance(&word, &c.to_ascii_lowercase()))
-        .unwrap_or("")
-}
-
-fn distance(a: &[char], b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, cb) in b.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, ca) in a.iter().enumerate() {
-            let replaced = diagonal + usize::from(*ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[a.len()]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use api::near::edits;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -252,29 +253,6 @@ fn hint<'a>(records: impl Iterator<Item = &'a Record>, question: &Question) -> S
 fn shown(object: &Object) -> String {
     let kind = Kind::parse(&object.kind).map_or(object.kind.as_str(), |k| k.short());
     format!("{kind}/{}", object.name)
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = i;
-        let mut left = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row.get(j + 1).copied().unwrap_or(usize::MAX);
-            let best = (corner + usize::from(x != *y)).min(left + 1).min(above + 1);
-            corner = above;
-            if let Some(place) = row.get_mut(j) {
-                *place = left;
-            }
-            left = best;
-        }
-        if let Some(place) = row.last_mut() {
-            *place = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// Reads a moment: RFC 3339, a date and time or a time of day (the last one

@@ -1,5 +1,7 @@
 //! Rules over fields that are there and do nothing.
 
+use api::near::nearest;
+
 use super::{Context, Trigger};
 use crate::finding::Severity;
 use crate::model::{Object, Scaled};
@@ -62,7 +64,8 @@ fn of_trigger(cx: &mut Context<'_>, trigger: &Trigger<'_>) {
                 trigger.meta("metricName")
             ));
         } else if !PROMETHEUS.contains(&key.as_str()) && !key.ends_with("FromEnv") {
-            let (near, edits) = nearest(key, PROMETHEUS);
+            let (near, edits) =
+                nearest(key, PROMETHEUS.iter().copied()).unwrap_or(("", usize::MAX));
             let (message, fix) = match key.as_str() {
                 "metricType" => (
                     "metricType inside metadata is not read: the trigger stays AverageValue"
@@ -220,8 +223,8 @@ fn dropped(cx: &mut Context<'_>, object: &Object<'_>, path: &str) {
         ("minReplicas", _) => "Write `minReplicaCount`.".to_owned(),
         ("maxReplicas", _) => "Write `maxReplicaCount`.".to_owned(),
         (_, []) => "Remove it.".to_owned(),
-        _ => match nearest(&field, known) {
-            (near, 0..=4) => format!("Write `{near}`, or remove it."),
+        _ => match nearest(&field, known.iter().copied()) {
+            Some((near, 0..=4)) => format!("Write `{near}`, or remove it."),
             _ => "Remove it, or move it to where it belongs.".to_owned(),
         },
     };
@@ -249,24 +252,4 @@ pub(super) fn pointer_of(path: &str) -> String {
         }
     }
     pointer
-}
-
-/// The candidate that takes the fewest edits to reach, and how many.
-pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> (&'c str, usize) {
-    let word: Vec<char> = word.to_lowercase().chars().take(64).collect();
-    let edits = |other: &str| {
-        let mut row: Vec<usize> = (0..=word.len()).collect();
-        for (i, theirs) in other.to_lowercase().chars().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, ours) in word.iter().enumerate() {
-                let replaced = diagonal + usize::from(*ours != theirs);
-                diagonal = row[j + 1];
-                row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-            }
-        }
-        row[word.len()]
-    };
-    let best = candidates.iter().map(|c| (*c, edits(c)));
-    best.min_by_key(|(_, n)| *n).unwrap_or(("", usize::MAX))
 }

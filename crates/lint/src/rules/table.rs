@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::fields::nearest;
 use crate::finding::Severity;
+use api::near::nearest;
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
@@ -282,8 +282,8 @@ pub fn explain(id: &str) -> Result<String, &'static str> {
             Ok(out)
         }
         None => {
-            let ids: Vec<&'static str> = RULES.iter().map(|rule| rule.id).collect();
-            Err(nearest(id, &ids).0)
+            let ids = RULES.iter().map(|rule| rule.id);
+            Err(nearest(id, ids).map_or("", |(near, _)| near))
         }
     }
 }
