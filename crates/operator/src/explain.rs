@@ -173,7 +173,7 @@ fn discovery() -> Value {
         "groupVersion": format!("{EXPLAIN_GROUP}/{EXPLAIN_VERSION}"), "resources": []})
 }
 
-fn refused(code: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
+pub(crate) fn refused(code: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code.as_u16()});
     respond(code, &body)

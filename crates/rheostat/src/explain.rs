@@ -104,20 +104,9 @@ fn from_cluster(args: &Args, kind: Kind, name: &str) -> Result<Account> {
 }
 
 async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
-    let options = kube::config::KubeConfigOptions::default();
-    let config = match &args.kubeconfig {
-        Some(path) => {
-            // Its text names the file and the cause already; the chain repeats them.
-            let read = kube::config::Kubeconfig::read_from(path)
-                .map_err(|error| anyhow::anyhow!("{error}"))?;
-            kube::Config::from_custom_kubeconfig(read, &options).await
-        }
-        None => kube::Config::from_kubeconfig(&options).await,
-    };
-    let config = config.context(
-        "no cluster to ask: give the kubeconfig that `rheostat lab` printed with --kubeconfig, \
-         or a saved log with --log",
-    )?;
+    let config = crate::kubeconfig::config(args.kubeconfig.as_deref())
+        .await
+        .context("nobody to ask (a saved log is read with --log)")?;
     let namespace = args
         .namespace
         .clone()

@@ -2,12 +2,12 @@
 
 use promql::labels::Matcher;
 
-use super::scrape::{Carried, OWNER, Scrapes, WORKLOAD};
+use super::scrape::{Carried, Scrapes, WORKLOAD};
 use super::{Context, Trigger};
 use crate::Exporter;
 use crate::arithmetic::show;
 use crate::finding::Severity;
-use crate::metrics::{self, Origin};
+use crate::metrics::{self, OWNER, Origin};
 use crate::query::Use;
 
 pub(super) fn check(cx: &mut Context<'_>, triggers: &[Trigger<'_>]) {
