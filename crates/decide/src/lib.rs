@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a random source, the network or a file; time is
 //! a parameter, and iteration order never depends on a hash.
 
+pub mod budget;
 pub mod cron;
 pub mod explain;
 pub mod fit;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use decide::budget::Budget;
 use decide::fit::{NodeInfo, PodInfo, Snapshot, Verdict, schedule};
 use decide::nodes::*;
 use jiff::{SignedDuration, Timestamp};

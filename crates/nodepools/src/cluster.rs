@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use decide::budget::Budget;
 use decide::fit::{PodInfo, PodKey, Snapshot};
-use decide::nodes::{Budget, Observed, PoolView, Workload, daemon_pod, replica_plans, waits};
+use decide::nodes::{Observed, PoolView, Workload, daemon_pod, replica_plans, waits};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -23,7 +24,7 @@ pub(crate) struct ClusterView {
     unseen_nodes: Option<BTreeSet<String>>,
     unseen_pods: Option<BTreeSet<PodKey>>,
     known_pods: BTreeMap<PodKey, Arc<PodInfo>>,
-    budgets: Followed<Value>,
+    budgets: Followed<Budget>,
     daemons: Followed<Value>,
     workloads: Followed<Option<Workload>>,
     /// Nodes and the pods on them.
@@ -42,7 +43,7 @@ impl ClusterView {
         Self {
             nodes: watch(client, &ApiResource::erase::<Node>(&())),
             pods: watch(client, &ApiResource::erase::<Pod>(&())),
-            budgets: Followed::new(client, &budgets, Value::clone).named("disruption budgets"),
+            budgets: Followed::new(client, &budgets, Budget::parse).named("disruption budgets"),
             daemons: Followed::new(client, &daemons, daemon_pod).named("daemon sets"),
             workloads: Followed::new(client, &workloads, Workload::parse).named("deployments"),
             listed: (false, false),
@@ -70,7 +71,7 @@ impl ClusterView {
         Observed {
             pools,
             daemons: daemons.map(Arc::new).collect(),
-            budgets: self.budgets.values().map(Budget::parse).collect(),
+            budgets: self.budgets.values().cloned().collect(),
             plans: replica_plans(self.workloads.values().flatten(), pods),
             pending: self.pending.values().cloned().collect(),
             cluster: std::mem::take(&mut self.snapshot),

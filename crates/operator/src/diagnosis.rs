@@ -16,8 +16,7 @@ use triggers::prometheus::reply::Element;
 use triggers::prometheus::{Config, Prometheus};
 use triggers::{Context, Input};
 
-use crate::explain::refused;
-use crate::metrics_api::respond;
+use crate::answer::{refused, respond};
 use crate::state::{Key, Shared};
 use crate::{EXPLAIN_GROUP, EXPLAIN_VERSION, scalers, target};
 

@@ -18,7 +18,7 @@ use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::metrics_api::respond;
+use crate::answer::{refused, respond};
 use crate::{Handler, Report};
 
 /// The group of the explanations API.
@@ -171,10 +171,4 @@ fn at(query: &str) -> Option<String> {
 fn discovery() -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1",
         "groupVersion": format!("{EXPLAIN_GROUP}/{EXPLAIN_VERSION}"), "resources": []})
-}
-
-pub(crate) fn refused(code: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code.as_u16()});
-    respond(code, &body)
 }

@@ -10,6 +10,7 @@
 //! a paused clock. One task reconciles, from an ordered queue with a back-off
 //! of its own; each running ScaledObject has one polling task.
 
+mod answer;
 mod auth;
 mod controller;
 mod diagnosis;
@@ -22,6 +23,7 @@ mod poll;
 mod queue;
 mod reconcile;
 mod scalers;
+pub mod serve;
 mod state;
 mod target;
 mod watches;

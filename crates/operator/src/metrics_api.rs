@@ -8,10 +8,11 @@ use decide::scale::fallback::{self, MetricRead, Settled};
 use decide::scale::hpa_spec::COMPOSITE;
 use decide::scale::modifiers::Composite;
 use futures::future::join_all;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use crate::answer::{not_found, refused, respond};
 use crate::state::{Key, Shared};
 use crate::{METRICS_GROUP, METRICS_VERSION, io, scalers, target};
 
@@ -31,10 +32,7 @@ pub(crate) async fn answer(shared: &Shared, request: &Request<Bytes>) -> Respons
     };
     if request.method() != http::Method::GET {
         let text = "the server does not allow this method on the requested resource";
-        return respond(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &status(text, "MethodNotAllowed", 405),
-        );
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", text);
     }
     let (namespace, metric) = (decode(namespace), decode(metric));
     match name_in_selector(request.uri().query().unwrap_or_default()) {
@@ -44,12 +42,12 @@ pub(crate) async fn answer(shared: &Shared, request: &Request<Bytes>) -> Respons
                 let text = format!(
                     "rpc error: code = Unknown desc = error when getting metric values {text}"
                 );
-                respond(StatusCode::INTERNAL_SERVER_ERROR, &status(&text, "", 500))
+                refused(StatusCode::INTERNAL_SERVER_ERROR, "", &text)
             }
         },
         None => {
             let text = "scaledObject name is not specified";
-            respond(StatusCode::INTERNAL_SERVER_ERROR, &status(text, "", 500))
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "", text)
         }
     }
 }
@@ -237,34 +235,6 @@ fn discovery() -> Value {
             "verbs": ["get"],
         }],
     })
-}
-
-fn status(message: &str, reason: &str, code: u16) -> Value {
-    let mut status = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "code": code,
-    });
-    if !reason.is_empty() {
-        status["reason"] = json!(reason);
-    }
-    status
-}
-
-fn not_found() -> Response<Bytes> {
-    let text = "the server could not find the requested resource";
-    respond(StatusCode::NOT_FOUND, &status(text, "NotFound", 404))
-}
-
-pub(crate) fn respond(code: StatusCode, body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = code;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 #[cfg(test)]

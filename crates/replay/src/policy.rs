@@ -6,7 +6,8 @@ use decide::explain::{Kind, Object};
 use decide::fit::PodInfo;
 use decide::hpa::{HpaConfig, HpaSpec, Numbers};
 use decide::scale::fallback::Target as Compared;
-use decide::scale::hpa_spec;
+use decide::scale::hpa_spec::{self, MetricSpec};
+use decide::scale::modifiers::Composite;
 use decide::scale::pause::Steering;
 use decide::scale::{checks, resource};
 use serde_json::{Value, json};
@@ -81,6 +82,8 @@ pub struct Policy {
     pub initial: i32,
     pub(crate) numbers: Numbers,
     pub(crate) keda: Option<ScaledObject>,
+    /// The one metric that a formula makes of several.
+    pub(crate) composite: Option<Composite>,
     /// Fully paused: nothing acts; at so many replicas, where given.
     pub(crate) paused: Option<Option<i32>>,
     pub(crate) pod: PodInfo,
@@ -223,6 +226,7 @@ impl Builder {
                 workload,
                 gpus: 0,
                 initial: 1,
+                composite: Composite::of(&object),
                 keda: Some(object),
                 paused,
                 pod: PodInfo::parse(&Value::Null),
@@ -302,6 +306,7 @@ impl Builder {
                 workload,
                 gpus: 0,
                 initial: 1,
+                composite: None,
                 keda: None,
                 paused: None,
                 pod: PodInfo::parse(&Value::Null),

@@ -1,12 +1,13 @@
 //! The past as a Prometheus server tells it: which ranges to ask for, and what
 //! the answers hold. Asking is the caller's.
 
-use promql::parser::ast::AggOp;
+use promql::parser::ast::{AggOp, Expr, Kind};
 use serde_json::Value;
 
 use crate::error::{InputError, Read};
 use crate::load::{Observed, Sight};
 use crate::policy::Policy;
+use crate::signal::Unit;
 
 /// Most points asked for at once; servers refuse more than 11,000.
 const MOST_POINTS: i64 = 10_000;
@@ -75,6 +76,10 @@ pub struct Series {
 }
 
 impl Series {
+    fn at(&self, point: usize) -> Option<f64> {
+        self.values.get(point).copied().flatten()
+    }
+
     /// Adds the answer to one part.
     pub fn add(&mut self, place: &str, query: &str, part: &Stretch, body: &[u8]) -> Read<()> {
         let fail = |problem: String| InputError::new(place, format!("query {query}: {problem}"));
@@ -128,14 +133,68 @@ impl Series {
 pub struct History {
     /// The policy's own query.
     pub signal: Series,
+    /// GPUs that it aggregates, ready or not.
+    pub shown: Series,
     /// Replicas.
     pub replicas: Series,
     /// Ready replicas.
     pub ready: Series,
 }
 
-/// The three queries: the policy's own, replicas, ready replicas.
-pub fn queries(policy: &Policy, replicas: Option<&str>, ready: Option<&str>) -> [String; 3] {
+/// The policy's query as a sum or an average of one metric.
+struct Plain {
+    op: AggOp,
+    unit: Unit,
+    factor: f64,
+    /// What it aggregates, as written.
+    selector: String,
+}
+
+fn plain(place: &str, policy: &Policy) -> Read<Plain> {
+    let query = policy.triggers.first().map_or("", |t| &t.signal.query);
+    let shape = policy.triggers.first().and_then(|t| t.signal.shape());
+    let read = || {
+        let (op, unit, factor) = shape?.plain().filter(|p| p.2 != 0.0)?;
+        let expr = promql::parser::parse(query).ok()?;
+        let part = selector(&expr)?;
+        let selector = query.get(part.start..part.end)?.to_owned();
+        Some(Plain {
+            op,
+            unit,
+            factor,
+            selector,
+        })
+    };
+    read().ok_or_else(|| {
+        InputError::new(
+            place,
+            format!(
+                "query {query} cannot be turned back into load: only a sum or an average of one \
+                 utilization metric can; record it with such a query and give --observed"
+            ),
+        )
+    })
+}
+
+/// The first selector of an expression.
+fn selector(expr: &Expr) -> Option<&Expr> {
+    match &expr.kind {
+        Kind::Selector(_) => Some(expr),
+        Kind::Paren(inner) | Kind::Unary { expr: inner, .. } => selector(inner),
+        Kind::Aggregate { expr: inner, .. } => selector(inner),
+        Kind::Binary { lhs, rhs, .. } => selector(lhs).or_else(|| selector(rhs)),
+        _ => None,
+    }
+}
+
+/// What to ask for: the policy's own query, how many GPUs it aggregates,
+/// replicas, ready replicas. `place` names the server.
+pub fn queries(
+    place: &str,
+    policy: &Policy,
+    replicas: Option<&str>,
+    ready: Option<&str>,
+) -> Read<[String; 4]> {
     let workload = &policy.workload;
     let kind = workload.kind.to_ascii_lowercase();
     let standard = |what: &str| {
@@ -145,11 +204,12 @@ pub fn queries(policy: &Policy, replicas: Option<&str>, ready: Option<&str>) -> 
         )
     };
     let signal = policy.triggers.first().map(|t| t.signal.query.clone());
-    [
+    Ok([
         signal.unwrap_or_default(),
+        format!("count({})", plain(place, policy)?.selector),
         replicas.map_or_else(|| standard(""), str::to_owned),
         ready.map_or_else(|| standard("_ready"), str::to_owned),
-    ]
+    ])
 }
 
 /// Reconstructs the load. What is not whole is an error, or with `partial` a
@@ -162,46 +222,38 @@ pub fn observed(
     sight: &Sight,
     partial: bool,
 ) -> Read<(Observed, Vec<String>)> {
-    let query = policy
-        .triggers
-        .first()
-        .map_or("", |t| t.signal.query.as_str());
+    let query = policy.triggers.first().map_or("", |t| &t.signal.query);
     let fail = |problem: String| InputError::new(place, problem);
-    let plain = policy
-        .triggers
-        .first()
-        .and_then(|t| t.signal.shape()?.plain());
-    let Some((op, unit, factor)) = plain.filter(|p| p.2 != 0.0) else {
-        return Err(fail(format!(
-            "query {query} cannot be turned back into load: only a sum or an average of one \
-             utilization metric can; record it with such a query and give --observed"
-        )));
-    };
+    let plain = plain(place, policy)?;
+    let points = stretch.points();
     let mut problems = Vec::new();
-    for (name, series) in [
-        (query, &history.signal),
-        ("the workload's replicas", &history.replicas),
-        ("the workload's ready replicas", &history.ready),
+    // Where no replica is ready there need not be a GPU to measure.
+    let idle = |at: usize| history.ready.at(at) == Some(0.0);
+    let count = format!("count({})", plain.selector);
+    for (name, series, may_lack) in [
+        (query, &history.signal, true),
+        (count.as_str(), &history.shown, true),
+        ("the workload's replicas", &history.replicas, false),
+        ("the workload's ready replicas", &history.ready, false),
     ] {
         for warning in &series.warnings {
             problems.push(format!("{name}: the server warns: {warning}"));
         }
-        let missing = series.values.iter().filter(|v| v.is_none()).count();
-        if missing == series.values.len() {
+        let hole = |at: &usize| series.at(*at).is_none() && !(may_lack && idle(*at));
+        let holes: Vec<usize> = (0..points).filter(hole).collect();
+        let Some(first) = holes.first() else { continue };
+        if series.values.iter().all(Option::is_none) {
             return Err(fail(format!(
                 "{name}: there is no value in the whole time; check the query and the time"
             )));
         }
-        if missing > 0 {
-            let first = series.values.iter().position(Option::is_none).unwrap_or(0);
-            let at = stretch.from + first as i64 * stretch.step;
-            let at = jiff::Timestamp::from_millisecond(at)
-                .map_or_else(|_| at.to_string(), |t| t.to_string());
-            problems.push(format!(
-                "{name}: {missing} of {} points are missing, the first at {at}",
-                series.values.len()
-            ));
-        }
+        let at = stretch.from + *first as i64 * stretch.step;
+        let at = jiff::Timestamp::from_millisecond(at)
+            .map_or_else(|_| at.to_string(), |t| t.to_string());
+        problems.push(format!(
+            "{name}: {} of {points} points are missing, the first at {at}",
+            holes.len(),
+        ));
     }
     if !problems.is_empty() && !partial {
         return Err(fail(format!(
@@ -209,51 +261,37 @@ pub fn observed(
             problems.join("; ")
         )));
     }
-    let held = |series: &Series| -> Vec<f64> {
-        let first = series
-            .values
-            .iter()
-            .flatten()
-            .next()
-            .copied()
-            .unwrap_or(0.0);
-        let mut last = first;
-        let hold = |v: &Option<f64>| {
-            last = v.unwrap_or(last);
-            last
-        };
-        series.values.iter().map(hold).collect()
-    };
     if !problems.is_empty() {
         problems.push("where points are missing the last value was held".to_owned());
     }
-    let (signal, replicas, ready) = (
-        held(&history.signal),
-        held(&history.replicas),
-        held(&history.ready),
-    );
+    let held = |series: &Series| -> Vec<f64> {
+        let mut last = series.values.iter().flatten().next().copied();
+        let mut hold = |at| {
+            last = series.at(at).or(last);
+            last.unwrap_or(0.0)
+        };
+        (0..points).map(&mut hold).collect()
+    };
     let count = |v: f64| v.max(0.0).round() as u32;
-    let replicas: Vec<u32> = replicas.into_iter().map(count).collect();
+    let replicas: Vec<u32> = held(&history.replicas).into_iter().map(count).collect();
+    let ready = held(&history.ready);
     let ready: Vec<f64> = ready.into_iter().map(|v| f64::from(count(v))).collect();
-    let gpus = f64::from(sight.gpus);
-    let utilization: Vec<f64> = signal
-        .iter()
-        .zip(&ready)
-        .map(|(value, ready)| {
-            let share = unit.share(value / factor);
-            let share = match op {
-                AggOp::Sum if *ready > 0.0 => share / (ready * gpus),
-                AggOp::Sum => 0.0,
-                _ => share,
-            };
-            (share * 100.0).clamp(0.0, 100.0)
-        })
+    let (signal, gpus) = (held(&history.signal), held(&history.shown));
+    let work = (0..points).map(|at| {
+        if idle(at) && history.signal.at(at).is_none() {
+            return 0.0;
+        }
+        let share = plain.unit.share(signal[at] / plain.factor).max(0.0);
+        match plain.op {
+            AggOp::Sum => share,
+            // An average is over the GPUs of starting replicas, too.
+            _ => share.min(1.0) * gpus[at],
+        }
+    });
+    let work = work.collect();
+    let times: Vec<i64> = (0..points as i64)
+        .map(|n| stretch.from + n * stretch.step)
         .collect();
-    let step = stretch.step;
-    let times: Vec<i64> = (0..signal.len() as i64)
-        .map(|n| stretch.from + n * step)
-        .collect();
-    let observed =
-        Observed::reconstruct(&times, &utilization, &replicas, Some(&ready), step, sight);
+    let observed = Observed::of(&times, work, replicas, &ready, stretch.step, sight);
     Ok((observed, problems))
 }

@@ -74,6 +74,14 @@ fn observations_must_not_contradict_one_another() {
             "time,utilization,replicas,ready\n0,1,1,2\n1,1,1,1\n",
             "2 ready of 1 replicas",
         ),
+        (
+            "time,utilization,replicas,shown\n0,1,1,2\n1,1,1,1\n",
+            "2 shown of 1 replicas",
+        ),
+        (
+            "time,utilization,replicas\n0,0,0\n1,7,0\n",
+            "o.csv line 3, column utilization: 7 % of 0 replicas",
+        ),
     ];
     for (text, want) in table {
         let error = Observed::from_csv("o.csv", text, &sight)

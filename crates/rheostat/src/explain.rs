@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use decide::explain::{Account, Kind, Question, Record, account, moment, render};
 
+use crate::connect;
+
 /// Arguments of `rheostat explain`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -104,9 +106,9 @@ fn from_cluster(args: &Args, kind: Kind, name: &str) -> Result<Account> {
 }
 
 async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
-    let config = crate::kubeconfig::config(args.kubeconfig.as_deref())
-        .await
-        .context("nobody to ask (a saved log is read with --log)")?;
+    let hint = "give the kubeconfig that `rheostat lab` printed with --kubeconfig, or a saved log \
+                with --log";
+    let config = connect::config(args.kubeconfig.as_deref(), hint).await?;
     let namespace = args
         .namespace
         .clone()

@@ -1,12 +1,13 @@
 //! The `rheostat` program: one file for each command.
 
+mod connect;
 mod crds;
 mod doctor;
 mod explain;
-mod kubeconfig;
 mod lab;
 mod lint;
 mod log;
+mod operator;
 mod replay;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Run the whole pipeline on this machine, with simulated GPU nodes
     Lab(Box<lab::Args>),
+    /// Run the controllers for KEDA's resources and the external metrics API
+    Operator(Box<operator::Args>),
     /// Find traps in scaling manifests
     Lint(lint::Args),
     /// Show what a policy would have done on recorded load, and what it would have cost
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     log::start();
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
+        Command::Operator(args) => operator::run(*args),
         Command::Lint(args) => return lint::run(&args),
         Command::Replay(args) => return replay::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -239,8 +239,17 @@ impl Drop for Server {
 
 const START: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z
 
-/// One replica at 40 %, from minute 20 on two at 60 %; `hole` leaves minutes
-/// 30 to 40 out.
+/// What a minute of it shows: GPUs' utilization, ready replicas. The second
+/// replica is there from minute 20, and serves from minute 24.
+fn shown(minute: i64) -> (&'static [i64], i64) {
+    match minute {
+        0..20 => (&[40], 1),
+        20..24 => (&[80, 0], 1),
+        _ => (&[60, 60], 2),
+    }
+}
+
+/// A server with that; `hole` leaves minutes 30 to 40 out.
 fn server(hole: bool) -> Option<Server> {
     let there = |name: &str| Command::new(name).arg("--version").output().is_ok();
     if !there("prometheus") || !there("promtool") {
@@ -257,29 +266,27 @@ fn server(hole: bool) -> Option<Server> {
         .map(|n| n * 15)
         .filter(|t| !hole || !(1800..2400).contains(t))
         .collect();
+    let mut line = |metric: &str, t: i64, value: i64| {
+        writeln!(page, "{metric} {value} {}", START + t).unwrap();
+    };
     for pod in 0..2 {
-        for t in times.iter().filter(|t| pod == 0 || **t >= 1200) {
-            let util = if *t < 1200 { 40 } else { 60 };
-            writeln!(
-                page,
-                "DCGM_FI_DEV_GPU_UTIL{{deployment=\"my-gpu-workload\",pod=\"p{pod}\"}} {util} {}",
-                START + t
-            )
-            .unwrap();
+        for t in &times {
+            if let Some(busy) = shown(t / 60).0.get(pod) {
+                let metric = format!(
+                    "DCGM_FI_DEV_GPU_UTIL{{deployment=\"my-gpu-workload\",pod=\"p{pod}\"}}"
+                );
+                line(&metric, *t, *busy);
+            }
         }
     }
-    for name in [
-        "kube_deployment_status_replicas",
-        "kube_deployment_status_replicas_ready",
-    ] {
+    for what in ["", "_ready"] {
+        let metric = format!(
+            "kube_deployment_status_replicas{what}{{namespace=\"default\",deployment=\"my-gpu-workload\"}}"
+        );
         for t in &times {
-            let count = if *t < 1200 { 1 } else { 2 };
-            writeln!(
-                page,
-                "{name}{{namespace=\"default\",deployment=\"my-gpu-workload\"}} {count} {}",
-                START + t
-            )
-            .unwrap();
+            let (gpus, ready) = shown(t / 60);
+            let there = i64::try_from(gpus.len()).unwrap();
+            line(&metric, *t, if what.is_empty() { there } else { ready });
         }
     }
     page += "# EOF\n";
@@ -339,15 +346,20 @@ fn a_real_prometheus_is_read() {
         "2026-01-01T00:59:00Z",
     ];
     let ask = ["--prometheus", &server.url, "--format", "json"];
-    let out = replay(&[&FILES[..], &ask[..], &span[..]].concat());
-    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
-    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
-    // 0.4 GPUs for 20 minutes, then 1.2 for 39 and the last step.
-    let work = report["load"]["work_gpu_hours"].as_f64().unwrap();
-    assert!(
-        (work - (0.4 * 20.0 + 1.2 * 39.25) / 60.0).abs() < 0.01,
-        "{work}"
-    );
+    let report = |rule: &str| -> Value {
+        let files = ["-f", "workload.yaml", "-f", rule];
+        let out = replay(&[&files[..], &ask[..], &span[..]].concat());
+        assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    // 0.4 GPUs for 20 minutes, 0.8 for 4, then 1.2 for 35 and the last step. The
+    // average over both GPUs is 40 % while one of them is starting.
+    for rule in ["sum-70.yaml", "article.yaml"] {
+        let work = report(rule)["load"]["work_gpu_hours"].as_f64().unwrap();
+        let true_work = (0.4 * 20.0 + 0.8 * 4.0 + 1.2 * 35.25) / 60.0;
+        assert!((work - true_work).abs() < 0.01, "{rule}: {work}");
+    }
+    let report = report("sum-70.yaml");
     assert!(
         report["fidelity"]["mean_error_replicas"].as_f64().unwrap() < 0.2,
         "{report}"

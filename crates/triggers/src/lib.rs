@@ -12,6 +12,7 @@ mod described;
 pub mod golden;
 mod kinds;
 mod metadata;
+pub mod net;
 pub mod prometheus;
 
 use std::collections::BTreeMap;

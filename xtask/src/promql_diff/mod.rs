@@ -26,8 +26,8 @@ const USAGE: &str = "usage: cargo xtask promql-diff [--pairs N] [--seed S] [--sh
 /// Queries over one set of series: loading it costs as much as some of them.
 const TOGETHER: usize = 20;
 
-/// Pairs for continuous integration.
-pub const FEW: &str = "5000";
+/// Samples of a series in a report.
+const MOST_SHOWN: usize = 20;
 
 /// Runs `--pairs` pairs from `--seed` and shows the first `--show` that differ.
 pub fn run(args: &[String]) -> Result<()> {
@@ -311,8 +311,15 @@ fn report(referee: &mut Referee, case: Case) -> Result<()> {
         q.start, q.end, q.step
     );
     for (labels, samples) in &small.data {
-        let points: Vec<String> = samples.iter().map(|(t, v)| format!("{t}:{v:?}")).collect();
-        println!("    {labels} {}", points.join(" "));
+        let shown = samples.iter().take(MOST_SHOWN);
+        let points: Vec<String> = shown.map(|(t, v)| format!("{t}:{v:?}")).collect();
+        let more = samples.len().saturating_sub(MOST_SHOWN);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        println!("    {labels} {}{more}", points.join(" "));
     }
     if let Verdict::Differ(how) = ask(&small)? {
         println!("    {how}");

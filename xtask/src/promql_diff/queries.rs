@@ -4,8 +4,12 @@
 //! Left out, because there is no one right answer: `limit_ratio`, which picks
 //! by a hash of labels that Prometheus itself changes between builds; `limitk`
 //! of other vectors than selectors, which have no order; `count_values` of
-//! logarithms and the like, whose last digit is the library's; dates of numbers
-//! that are no times.
+//! logarithms and the like, whose last digit is the library's; angles that are
+//! computed, for the same reason; dates of numbers that are no times; the order
+//! of equal elements in `topk` where Prometheus has none (the steps of a range
+//! over anything but selectors; counted values and quantiles of buckets); `__name__` in groupings
+//! of computed vectors, which differs between its two ways to remove names; and
+//! `timestamp` of a selector with `@` and `offset`, where it forgets the offset.
 
 use fastrand::Rng;
 
@@ -84,9 +88,6 @@ const OF_VECTOR: &[&str] = &[
     "round",
     "deg",
     "rad",
-    "sin",
-    "cos",
-    "tan",
     "asin",
     "acos",
     "atan",
@@ -102,6 +103,7 @@ const OF_VECTOR: &[&str] = &[
     "sort",
     "sort_desc",
 ];
+const OF_ANGLE: &[&str] = &["sin", "cos", "tan"];
 const OF_TIME: &[&str] = &[
     "hour",
     "minute",
@@ -129,9 +131,13 @@ pub struct Query {
 pub fn any(rng: &mut Rng, start: i64) -> Query {
     let grid = if rng.bool() { 15_000 } else { 1 };
     let from = start + (rng.i64(-60_000..2_100_000) / grid) * grid;
-    let mut write = Writer { rng, epoch: start };
+    let at_once = rng.u32(..3) == 0;
+    let mut write = Writer {
+        rng,
+        at_once,
+        epoch: start,
+    };
     let depth = write.rng.usize(0..4);
-    let at_once = write.rng.u32(..3) == 0;
     let text = match write.rng.u32(..20) {
         0 => write.scalar(depth),
         // A range is a result only at one time; elsewhere both must refuse.
@@ -157,6 +163,8 @@ pub fn any(rng: &mut Rng, start: i64) -> Query {
 
 struct Writer<'a> {
     rng: &'a mut Rng,
+    /// Whether there is one step.
+    at_once: bool,
     epoch: i64,
 }
 
@@ -224,14 +232,19 @@ impl Writer<'_> {
     }
 
     fn aggregation(&mut self, below: usize) -> String {
-        let grouping = self.grouping();
         let inner = self.vector(below);
+        let grouping = self.grouping(below == 0);
         match self.rng.u32(..10) {
             0 => {
-                let (f, k) = (
-                    self.one(&["topk", "bottomk"]),
-                    self.one(&["1", "2", "3", "0", "50"]),
-                );
+                let f = self.one(&["topk", "bottomk"]);
+                let unordered = ["count_values", "histogram_"];
+                let ordered =
+                    below == 0 || (self.at_once && !unordered.iter().any(|f| inner.contains(f)));
+                let k = if ordered {
+                    self.one(&["1", "2", "3", "0", "50"])
+                } else {
+                    "50"
+                };
                 format!("{f}{grouping}({k}, {inner})")
             }
             1 => format!("quantile{grouping}({}, {inner})", self.level()),
@@ -271,7 +284,7 @@ impl Writer<'_> {
             String::new()
         } else {
             let include = if self.rng.bool() {
-                self.list(2)
+                self.list(2, true)
             } else {
                 String::new()
             };
@@ -311,9 +324,15 @@ impl Writer<'_> {
             4 => {
                 let f = self.one(OF_TIME);
                 let shift = self.rng.i64(-400_000_000..400_000_000);
+                let inner = if inner.contains('@') { "gpu" } else { &*inner };
                 format!("{f}(timestamp({inner}) + {shift})")
             }
-            _ => format!("{}({inner})", self.one(OF_VECTOR)),
+            5 => format!("{}({})", self.one(OF_ANGLE), self.one(SELECTORS)),
+            _ => {
+                let f = self.one(OF_VECTOR);
+                let forgets = f == "timestamp" && inner.contains('@') && inner.contains("offset");
+                format!("{}({inner})", if forgets { "abs" } else { f })
+            }
         }
     }
 
@@ -426,26 +445,27 @@ impl Writer<'_> {
         }
     }
 
-    fn grouping(&mut self) -> String {
+    fn grouping(&mut self, named: bool) -> String {
         match self.rng.u32(..5) {
-            0..2 => format!(" by ({}) ", self.list(2)),
-            2 => format!(" without ({}) ", self.list(2)),
+            0..2 => format!(" by ({}) ", self.list(2, named)),
+            2 => format!(" without ({}) ", self.list(2, named)),
             _ => String::new(),
         }
     }
 
     fn matching(&mut self) -> String {
         match self.rng.u32(..6) {
-            0..2 => format!(" on ({})", self.list(2)),
-            2..4 => format!(" ignoring ({})", self.list(2)),
+            0..2 => format!(" on ({})", self.list(2, true)),
+            2..4 => format!(" ignoring ({})", self.list(2, true)),
             _ => String::new(),
         }
     }
 
-    fn list(&mut self, most: usize) -> String {
+    fn list(&mut self, most: usize, named: bool) -> String {
         let mut names: Vec<&str> = (0..self.rng.usize(..=most))
             .map(|_| self.one(LABELS))
             .collect();
+        names.retain(|name| named || *name != "__name__");
         names.dedup();
         names.join(", ")
     }

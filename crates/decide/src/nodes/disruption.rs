@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use api::selector::{LabelSelector, Selector};
-use serde_json::Value;
-
+use crate::budget::Budget;
 use crate::fit::{NodeInfo, PodInfo};
 
 const SAFE: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
@@ -14,43 +12,6 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Kinds of controllers that make a new pod when one is evicted.
 const REPLACING: [&str; 4] = ["ReplicaSet", "ReplicationController", "Job", "StatefulSet"];
 
-/// A PodDisruptionBudget.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: String,
-    /// The pods that it is about.
-    pub selector: Selector,
-    /// How many of them may be evicted now; `None` where no controller has said
-    /// so yet, and the server decides when it is asked.
-    pub allowed: Option<i64>,
-}
-
-impl Budget {
-    /// Reads a PodDisruptionBudget object.
-    pub fn parse(object: &Value) -> Self {
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or("");
-        let selector: Option<LabelSelector> =
-            serde_json::from_value(object["spec"]["selector"].clone()).ok();
-        Self {
-            namespace: Arc::from(text("namespace")),
-            name: text("name").to_owned(),
-            selector: selector
-                .and_then(|s| s.to_selector().ok())
-                .unwrap_or_else(Selector::nothing),
-            allowed: object["status"]["observedGeneration"]
-                .is_number()
-                .then(|| object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0)),
-        }
-    }
-
-    fn covers(&self, pod: &PodInfo) -> bool {
-        self.namespace == pod.key.namespace && self.selector.matches(&pod.labels)
-    }
-}
-
 /// What the budgets still allow while a plan takes from them.
 pub(super) struct Budgets<'a> {
     left: Vec<(&'a Budget, Option<i64>)>,
@@ -59,14 +20,14 @@ pub(super) struct Budgets<'a> {
 impl<'a> Budgets<'a> {
     pub fn new(budgets: &'a [Budget]) -> Self {
         Self {
-            left: budgets.iter().map(|b| (b, b.allowed)).collect(),
+            left: budgets.iter().map(|b| (b, b.allowed())).collect(),
         }
     }
 
     /// The pods go.
     pub fn take(&mut self, pods: &[Arc<PodInfo>]) {
         for (budget, left) in &mut self.left {
-            let covered = pods.iter().filter(|p| budget.covers(p)).count();
+            let covered = pods.iter().filter(|p| covers(budget, p)).count();
             let covered = i64::try_from(covered).unwrap_or(i64::MAX);
             *left = left.map(|left| left.saturating_sub(covered));
         }
@@ -78,7 +39,7 @@ impl<'a> Budgets<'a> {
     /// allows more.
     pub fn refusal(&self, pods: &[Arc<PodInfo>]) -> Option<String> {
         for pod in pods {
-            let covering: Vec<_> = self.left.iter().filter(|(b, _)| b.covers(pod)).collect();
+            let covering: Vec<_> = self.left.iter().filter(|(b, _)| covers(b, pod)).collect();
             if covering.len() > 1 {
                 // The eviction API refuses such a pod for ever.
                 return Some(format!(
@@ -100,8 +61,12 @@ impl<'a> Budgets<'a> {
     }
 
     fn covers(&self, pod: &PodInfo) -> bool {
-        self.left.iter().any(|(b, _)| b.covers(pod))
+        self.left.iter().any(|(b, _)| covers(b, pod))
     }
+}
+
+fn covers(budget: &Budget, pod: &PodInfo) -> bool {
+    budget.namespace == pod.key.namespace && budget.selector.matches(&pod.labels)
 }
 
 /// Whether its owner wants a node kept.

@@ -22,7 +22,6 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use disruption::Budget;
 pub use events::{Event, Target};
 pub use expander::{Priorities, PrioritiesError};
 pub use explain::{Explanation, NodeOutcome, PodOutcome, ReplicaOutcome};

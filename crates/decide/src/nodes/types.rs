@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::disruption::Budget;
 use super::events::Event;
 use super::explain::Explanation;
+use crate::budget::Budget;
 use crate::fit::{NodeInfo, PodInfo, PodKey, Snapshot};
 
 /// Times and limits.

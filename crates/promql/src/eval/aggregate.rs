@@ -163,9 +163,7 @@ impl Evaluator<'_> {
         if v.len() != before {
             self.ignored(op, at);
         }
-        v.sort_by(|a, b| by_value(a.v, b.v, op == AggOp::Topk));
-        v.truncate(k as usize);
-        out.append(&mut v);
+        out.extend(super::top::kept(v, k as usize, op == AggOp::Topk));
     }
 }
 

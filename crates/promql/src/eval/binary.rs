@@ -216,7 +216,13 @@ impl Evaluator<'_> {
 
 /// Labels of an element that stands in for a missing one.
 fn fill_labels(other: &Labels, m: &Matching) -> Labels {
-    signature(other, m).without_metadata()
+    let matched = signature(other, m);
+    // A name that is matched on is part of the match.
+    if m.on {
+        matched
+    } else {
+        matched.without_metadata()
+    }
 }
 
 fn result_labels(many: &Labels, one: &Labels, drops_name: bool, m: &Matching) -> Labels {

@@ -129,20 +129,21 @@ fn edge_difference(
     if smoothed && last > 0 && p[last].0 > end {
         right = between(p[last - 1], p[last], end, counter);
     }
-    let mut result = right - left;
+    // Summed apart and added once: beside a large difference the order shows.
+    let mut resets = 0.0;
     if counter {
         let mut previous = left;
         for &(t, v) in p {
             if t > start && t < end {
                 if v < previous {
-                    result += previous;
+                    resets += previous;
                 }
                 previous = v;
             }
         }
         if right < previous {
-            result += previous;
+            resets += previous;
         }
     }
-    Some(result)
+    Some(right - left + resets)
 }

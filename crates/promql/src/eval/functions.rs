@@ -267,13 +267,32 @@ fn go_max(a: f64, b: f64) -> f64 {
     }
 }
 
+/// Beyond it x and the root of x² ± 1 are one number; the standard library overflows there.
+const LARGE: f64 = (1_u64 << 28) as f64;
+
+fn acosh(v: f64) -> f64 {
+    if v > LARGE {
+        v.ln() + std::f64::consts::LN_2
+    } else {
+        v.acosh()
+    }
+}
+
+fn asinh(v: f64) -> f64 {
+    if v.abs() > LARGE {
+        (v.abs().ln() + std::f64::consts::LN_2).copysign(v)
+    } else {
+        v.asinh()
+    }
+}
+
 fn math(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "acos" => f64::acos,
-        "acosh" => f64::acosh,
+        "acosh" => acosh,
         "asin" => f64::asin,
-        "asinh" => f64::asinh,
+        "asinh" => asinh,
         "atan" => f64::atan,
         "atanh" => f64::atanh,
         "ceil" => f64::ceil,

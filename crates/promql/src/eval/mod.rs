@@ -17,6 +17,7 @@ mod overtime;
 mod rate;
 mod select;
 mod time;
+mod top;
 
 use crate::labels::Labels;
 use crate::number::{is_histogram, is_stale};
@@ -303,7 +304,13 @@ impl<'a> Evaluator<'a> {
             ))
         };
         let s = d.seconds(step, range).map_err(fail)?;
-        let ms = (s * 1e3).round();
+        // As Prometheus has it: what is written counts in nanoseconds, what is computed in
+        // milliseconds, and neither is rounded up to the next millisecond.
+        let ms = if d.is_computed() {
+            (s * 1e3).trunc()
+        } else {
+            ((s * 1e9).round() / 1e6).trunc()
+        };
         if !ms.is_finite() || ms.abs() > 1e15 {
             return Err(fail("duration out of range".into()));
         }

@@ -193,6 +193,15 @@ impl Duration {
         })
     }
 
+    /// Whether the value is more than a number with a sign.
+    pub fn is_computed(&self) -> bool {
+        match self {
+            Self::Seconds(_) => false,
+            Self::Neg(d) => d.is_computed(),
+            Self::Step | Self::Range | Self::Op(..) => true,
+        }
+    }
+
     /// Whether the value depends on the query's range or step.
     pub fn depends_on_query(&self) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! Demand reconstructed from what was observed: utilization and replicas.
 //!
-//! Where the GPUs were saturated, the demand is only known to have been at
-//! least what they did.
+//! Where the GPUs were saturated, or no replica was ready, the demand is only
+//! known to have been at least what they did.
 
 use super::{Load, Table};
 use crate::error::{InputError, Read};
@@ -11,7 +11,8 @@ use crate::error::{InputError, Read};
 pub struct Observed {
     /// Reconstructed demand: what was served.
     pub load: Load,
-    /// Whether each row was saturated.
+    /// Whether demand is only known to be at least so much, by row: the GPUs
+    /// were saturated, or no replica was ready.
     pub saturated: Vec<bool>,
     /// Replicas as they were, by row.
     pub replicas: Vec<u32>,
@@ -27,13 +28,16 @@ pub struct Sight {
     /// How long a replica was there before it served, where the file does not
     /// tell ready replicas apart; milliseconds.
     pub lag_ms: i64,
-    /// Starting replicas were part of the utilization, with 0 %.
+    /// Starting replicas were part of the utilization, with 0 %, where the file
+    /// does not say whose GPUs were.
     pub starting_shown: bool,
 }
 
 impl Observed {
-    /// Reads `time,utilization,replicas` with an optional column `ready`:
-    /// utilization in percent, the mean over the GPUs shown.
+    /// Reads `time,utilization,replicas` with optional columns `ready` and
+    /// `shown`: utilization in percent, the mean over the GPUs of `shown`
+    /// replicas; where that is not given, over the ready ones; where neither
+    /// is, over all replicas or those that served, as `sight` says.
     pub fn from_csv(file: &str, text: &str, sight: &Sight) -> Read<Self> {
         let table = Table::read(file, text)?;
         let column = |names: [&str; 2]| names.iter().find_map(|n| table.column(n));
@@ -51,71 +55,75 @@ impl Observed {
         };
         let utilization = table.numbers(needed(["utilization", "util"])?)?;
         let replicas = table.numbers(needed(["replicas", "spec_replicas"])?)?;
-        let ready = column(["ready", "ready_replicas"]);
-        let ready = ready.map(|c| table.numbers(c)).transpose()?;
-        for (row, value) in utilization.iter().enumerate() {
-            if *value > 100.0 {
-                return Err(InputError::new(
-                    format!("{file} line {}, column utilization", table.line(row)),
-                    format!("{value} is above 100; give percent"),
-                ));
-            }
-        }
+        let optional = |names: [&str; 2]| column(names).map(|c| table.numbers(c)).transpose();
+        let ready = optional(["ready", "ready_replicas"])?;
+        let shown = optional(["shown", "shown_replicas"])?;
         let mut counts = Vec::with_capacity(replicas.len());
         for (row, value) in replicas.iter().enumerate() {
-            let place = || format!("{file} line {}, column replicas", table.line(row));
-            if value.fract() != 0.0 || *value > 100_000.0 {
-                let problem = format!("{value} is no number of replicas");
-                return Err(InputError::new(place(), problem));
+            let fail = |column: &str, problem: String| {
+                let place = format!("{file} line {}, column {column}", table.line(row));
+                Err(InputError::new(place, problem))
+            };
+            let busy = utilization[row];
+            if busy > 100.0 {
+                return fail("utilization", format!("{busy} is above 100; give percent"));
             }
-            let ready = ready.as_ref().map_or(0.0, |r| r[row]);
-            if ready > *value {
-                let problem = format!("{ready} ready of {value} replicas contradict one another");
-                return Err(InputError::new(place(), problem));
+            if value.fract() != 0.0 || *value > 100_000.0 {
+                return fail("replicas", format!("{value} is no number of replicas"));
+            }
+            if *value == 0.0 && busy > 0.0 {
+                let problem = format!("{busy} % of 0 replicas contradict one another");
+                return fail("utilization", problem);
+            }
+            for (name, part) in [("ready", &ready), ("shown", &shown)] {
+                let part = part.as_ref().map_or(0.0, |list| list[row]);
+                if part > *value {
+                    let problem =
+                        format!("{part} {name} of {value} replicas contradict one another");
+                    return fail("replicas", problem);
+                }
             }
             counts.push(*value as u32);
         }
-        Ok(Self::reconstruct(
+        let told = ready.is_some();
+        let ready = ready.unwrap_or_else(|| ready_after(&table.times, &counts, sight.lag_ms));
+        let shown = match shown {
+            Some(shown) => shown,
+            None if sight.starting_shown && !told => replicas,
+            None => ready.clone(),
+        };
+        let gpus = f64::from(sight.gpus);
+        let work = utilization.iter().zip(&shown);
+        let work = work.map(|(busy, shown)| busy / 100.0 * shown * gpus);
+        let work = work.collect();
+        Ok(Self::of(
             &table.times,
-            &utilization,
-            &counts,
-            ready.as_deref(),
+            work,
+            counts,
+            &ready,
             table.step,
             sight,
         ))
     }
 
-    /// Demand from rows of utilization (percent, mean over the GPUs shown) and
-    /// replicas.
-    pub fn reconstruct(
+    /// Demand from the work that was done (busy GPUs), the replicas and how
+    /// many of them were ready, by row.
+    pub fn of(
         times: &[i64],
-        utilization: &[f64],
-        replicas: &[u32],
-        ready: Option<&[f64]>,
+        work: Vec<f64>,
+        replicas: Vec<u32>,
+        ready: &[f64],
         step: i64,
         sight: &Sight,
     ) -> Self {
-        let served = match ready {
-            Some(ready) => ready.to_vec(),
-            None => ready_after(times, replicas, sight.lag_ms),
-        };
-        let gpus = f64::from(sight.gpus);
-        let mut demand = Vec::with_capacity(times.len());
-        let mut saturated = Vec::with_capacity(times.len());
-        for (row, util) in utilization.iter().enumerate() {
-            let shown = match sight.starting_shown && ready.is_none() {
-                true => f64::from(replicas[row]),
-                false => served[row],
-            };
-            let work = (util / 100.0 * shown * gpus).min(served[row].max(shown) * gpus);
-            demand.push(work);
-            let full = served[row] > 0.0 && work >= sight.saturated / 100.0 * served[row] * gpus;
-            saturated.push(full);
-        }
+        let full = sight.saturated / 100.0 * f64::from(sight.gpus);
+        // Nobody served: what was asked for meanwhile is not known.
+        let least = |(work, ready): (&f64, &f64)| *ready <= 0.0 || *work >= full * ready;
+        let saturated = work.iter().zip(ready).map(least).collect();
         Self {
-            load: Load::new(times, demand, false, step),
+            load: Load::new(times, work, false, step),
             saturated,
-            replicas: replicas.to_vec(),
+            replicas,
         }
     }
 

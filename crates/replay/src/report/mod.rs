@@ -137,7 +137,7 @@ impl Report {
         let fraction = self.observed.as_ref()?.saturated_fraction();
         (fraction > 0.0).then(|| {
             format!(
-                "for {:.1} % of the time the GPUs were saturated: demand is only known to be at \
+                "for {:.1} % of the time the GPUs were saturated or no replica was ready: demand is only known to be at \
                  least what they did; results are also given for half as much again there",
                 fraction * 100.0
             )

@@ -334,10 +334,12 @@ impl<'a> Sim<'a> {
             return;
         }
         if let Some(pending) = keda.quiet.take().and_then(|q| q.pending) {
-            keda.object.status = scale::step(&keda.object, &pending).status;
+            keda.object.status =
+                scale::step(&keda.object, self.policy.composite.as_ref(), &pending).status;
         }
         let activity = answers.iter().map(active).collect();
-        let decision = scale::step(&keda.object, &observation);
+        let composite = self.policy.composite.as_ref();
+        let decision = scale::step(&keda.object, composite, &observation);
         keda.object.status = decision.status;
         if let Some(log) = watch.log.as_deref_mut() {
             let object = self.policy.object.clone();

@@ -5,25 +5,19 @@
 //! its own, and the API server's proxy would take an Authorization header for
 //! itself.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use doctor::seen::{Diagnosis, TriggerSeen};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
-use tower::BoxError;
-use triggers::{Context, HttpService, Input};
+use tower::{BoxError, ServiceExt as _};
+use triggers::{Context, HttpService, Input, TlsOptions};
 
 /// Answers longer than this are not what was asked for.
 const LONGEST: usize = 16 << 20;
 
 /// What the triggers say when they are asked from here.
 pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject) -> Diagnosis {
-    let context = Context::new(
-        service(client.clone(), scaled.metadata.namespace.clone()),
-        clock::Clock::system(),
-    );
+    let network = triggers::net::clients();
     let mut triggers = Vec::new();
     for (index, entry) in scaled.spec.triggers.iter().enumerate() {
         let not_asked = |why: &str| TriggerSeen {
@@ -41,6 +35,16 @@ pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject)
             not_asked("its server wants the operator's credentials, which are not used from here")
         } else {
             let input = Input::of(scaled, index);
+            let (client, namespace) = (client.clone(), scaled.metadata.namespace.clone());
+            let direct = match network(&TlsOptions::default()) {
+                Ok(direct) => direct,
+                Err(why) => {
+                    triggers.push(not_asked(&why));
+                    continue;
+                }
+            };
+            let service = service(client, namespace, direct);
+            let context = Context::new(service, clock::Clock::system());
             let seen = operator::diagnose(&entry.trigger_type, &input, &context).await;
             match (&seen.failed, seen.elements) {
                 // That this machine has no way there is not the cluster's fault.
@@ -56,14 +60,14 @@ pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject)
 }
 
 /// The HTTP client: Service names through the API server, others directly.
-fn service(client: Client, namespace: String) -> HttpService {
+fn service(client: Client, namespace: String, direct: HttpService) -> HttpService {
     HttpService::new(tower::service_fn(move |request: http::Request<Bytes>| {
-        let (client, namespace) = (client.clone(), namespace.clone());
+        let (client, namespace, direct) = (client.clone(), namespace.clone(), direct.clone());
         async move {
             let host = request.uri().host().unwrap_or_default().to_owned();
             match named_service(&host, &namespace) {
                 Some((namespace, name)) => proxied(&client, &request, &namespace, &name).await,
-                None => straight(request, &host).await,
+                None => direct.oneshot(request).await,
             }
         }
     }))
@@ -112,39 +116,6 @@ async fn proxied(
         return Err(status["message"].as_str().unwrap_or("refused").into());
     }
     Ok(http::Response::from_parts(head, body))
-}
-
-async fn straight(
-    request: http::Request<Bytes>,
-    host: &str,
-) -> Result<http::Response<Bytes>, BoxError> {
-    if request.uri().scheme_str() != Some("http") {
-        return Err("https servers are asked by the operator only".into());
-    }
-    let port = request.uri().port_u16().unwrap_or(80);
-    let connect = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
-    let stream = connect
-        .await
-        .map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let (mut head, body) = request.into_parts();
-    let authority = head.uri.authority().map(ToString::to_string);
-    head.headers
-        .insert(http::header::HOST, authority.unwrap_or_default().parse()?);
-    head.uri = head
-        .uri
-        .path_and_query()
-        .map_or("/", |p| p.as_str())
-        .parse()?;
-    let reply = sender
-        .send_request(http::Request::from_parts(head, Full::new(body)))
-        .await?;
-    let (head, body) = reply.into_parts();
-    let body = Limited::new(body, LONGEST).collect().await;
-    let body = body.map_err(|error: Box<dyn Error + Send + Sync>| error)?;
-    Ok(http::Response::from_parts(head, body.to_bytes()))
 }
 
 #[cfg(test)]

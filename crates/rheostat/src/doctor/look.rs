@@ -255,8 +255,9 @@ impl Looker {
             (seen.target, seen.target_names) = self.target(&namespace, gvk, &name).await;
         }
         let asked = seen.hpa.got().map(doctor::questions).unwrap_or_default();
-        let answers = asked.into_iter().map(|(metric, selector)| async {
-            let value = self.external(&namespace, &metric, &selector).await;
+        let within = namespace.as_str();
+        let answers = asked.into_iter().map(|(metric, selector)| async move {
+            let value = self.external(within, &metric, &selector).await;
             Answer { metric, value }
         });
         let selector = seen.target.got();

@@ -7,13 +7,13 @@ mod look;
 mod tests;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use decide::explain::Kind;
 use doctor::{Report, State};
 
+use crate::connect::{self, Cluster};
 use look::Looker;
 
 /// Arguments of `rheostat doctor`.
@@ -38,9 +38,8 @@ pub struct Args {
     /// How to tell it
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     format: String,
-    /// The kubeconfig of the cluster to ask
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 /// Exit status where it could not look.
@@ -64,7 +63,9 @@ fn look_and_print(args: &Args) -> Result<u8> {
         .build()
         .context("cannot start")?;
     let report = runtime.block_on(async {
-        let config = crate::kubeconfig::config(args.kubeconfig.as_deref()).await?;
+        let hint =
+            "give its kubeconfig with --kubeconfig (rheostat lab prints the path of its own)";
+        let config = connect::config(args.cluster.kubeconfig.as_deref(), hint).await?;
         let server = config.cluster_url.to_string();
         let default = config.default_namespace.clone();
         let client =

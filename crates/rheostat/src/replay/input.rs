@@ -179,17 +179,19 @@ fn from_server(args: &Args, url: &str, base: &Policy, sight: &Sight) -> Read<Loa
         moment("--to", &args.to)?,
         i64::try_from(step.as_millis()).unwrap_or(i64::MAX),
     )?;
+    let place = format!("--prometheus {url}");
     let queries = prometheus::queries(
+        &place,
         base,
         args.replicas_query.as_deref(),
         args.ready_query.as_deref(),
-    );
+    )?;
     let history = History {
         signal: server::ask(url, &queries[0], &stretch)?,
-        replicas: server::ask(url, &queries[1], &stretch)?,
-        ready: server::ask(url, &queries[2], &stretch)?,
+        shown: server::ask(url, &queries[1], &stretch)?,
+        replicas: server::ask(url, &queries[2], &stretch)?,
+        ready: server::ask(url, &queries[3], &stretch)?,
     };
-    let place = format!("--prometheus {url}");
     let partial = args.allow_partial;
     let (observed, warnings) =
         prometheus::observed(&place, base, &stretch, &history, sight, partial)?;

@@ -1,5 +1,7 @@
 //! The arithmetic of a rollout: how many replicas each replica set may have.
 
+use decide::budget::of_total;
+
 /// The numbers of a deployment that steer its rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -22,22 +24,6 @@ pub(crate) struct Set {
     pub(crate) available: i64,
     /// The deployment's desired replicas plus surge when the set was last sized.
     pub(crate) max_before: Option<i64>,
-}
-
-/// An int-or-percent field (`25%`, `3`) of `total`, percentages rounded up or down.
-fn of_total(field: &str, total: i64, up: bool) -> i64 {
-    match field.strip_suffix('%').map(str::parse::<i64>) {
-        Some(Ok(percent)) => {
-            let parts = percent.saturating_mul(total);
-            if up {
-                parts.saturating_add(99) / 100
-            } else {
-                parts / 100
-            }
-        }
-        Some(Err(_)) => 0,
-        None => field.parse().unwrap_or(0),
-    }
 }
 
 /// Bounds of a rolling deployment from its two int-or-percent fields.

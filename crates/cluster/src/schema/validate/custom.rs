@@ -349,13 +349,8 @@ fn identity(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) 
         match map.get(key) {
             Some(Value::String(text)) if !text.is_empty() => match key {
                 "kind" => {
-                    let faults = meta::label_1035(&text.to_lowercase());
-                    if !faults.is_empty() {
-                        let detail = format!(
-                            "may have mixed case, but should otherwise match: {}",
-                            faults.join(",")
-                        );
-                        errors.push(FieldError::invalid(at, text.as_str(), detail));
+                    if let Some(fault) = meta::kind_name(text) {
+                        errors.push(FieldError::invalid(at, text.as_str(), fault));
                     }
                 }
                 _ if text.matches('/').count() > 1 => {

@@ -187,20 +187,16 @@ fn columns(list: &Value, path: &str, out: &mut Vec<FieldError>) {
 }
 
 fn names(names: &Value, path: &str, out: &mut Vec<FieldError>) {
-    for key in ["plural", "singular", "kind", "listKind"] {
+    for key in ["plural", "singular"] {
         let name = text(&names[key]);
-        let faults = meta::label_1035(&name.to_lowercase());
-        if name.is_empty() || faults.is_empty() && !(key == "plural" || key == "singular") {
-            continue;
-        }
-        if key == "plural" || key == "singular" {
+        if !name.is_empty() {
             named(&child(path, key), name, meta::label_1035(name), out);
-        } else {
-            let detail = format!(
-                "may have mixed case, but should otherwise match: {}",
-                faults.join(",")
-            );
-            out.push(FieldError::invalid(child(path, key), name, detail));
+        }
+    }
+    for key in ["kind", "listKind"] {
+        let name = text(&names[key]);
+        if let Some(fault) = meta::kind_name(name).filter(|_| !name.is_empty()) {
+            out.push(FieldError::invalid(child(path, key), name, fault));
         }
     }
     let lists = ["shortNames", "categories"];

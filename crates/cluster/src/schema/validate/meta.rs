@@ -71,6 +71,17 @@ pub(super) fn label_1035(s: &str) -> Vec<String> {
     out
 }
 
+/// What is wrong with the name of a kind.
+pub(super) fn kind_name(s: &str) -> Option<String> {
+    let faults = label_1035(&s.to_lowercase());
+    (!faults.is_empty()).then(|| {
+        format!(
+            "may have mixed case, but should otherwise match: {}",
+            faults.join(",")
+        )
+    })
+}
+
 fn segment(s: &str) -> Vec<String> {
     match s {
         "." | ".." => vec![format!("may not be '{s}'")],

@@ -1,6 +1,7 @@
 //! What keeps a little used node, and how its owner gets to know.
 
 use super::*;
+use crate::budget::Budget;
 use std::collections::BTreeMap;
 
 /// Two nodes of eight GPUs, of which the one with `pod` is to be emptied: the
@@ -168,8 +169,10 @@ fn two_budgets_on_one_pod_can_never_be_met() {
         "pod default/w has more than one PodDisruptionBudget"
     );
     let elsewhere = budget("other", json!({"app": "w"}), 0);
-    let mut unjudged = budget("default", json!({"app": "w"}), 0);
-    unjudged.allowed = None;
+    let unjudged = Budget::parse(&json!({
+        "metadata": {"name": "new", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "w"}}},
+    }));
     lab.seen.budgets = vec![elsewhere, unjudged];
     assert!(
         goes(&mut lab),

@@ -1,6 +1,7 @@
 //! Custom kinds: what a CustomResourceDefinition adds to the table, and what happens when it goes.
 
-use std::collections::BTreeSet;
+mod names;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::deletion::DeleteOptions;
 use crate::resource::{Endpoint, Resource, resource_name};
 use crate::status::Status;
 use crate::value;
+use names::{accepted_names, claim};
 
 /// The stored kind of definitions themselves.
 pub const RESOURCE: &str = "customresourcedefinitions.apiextensions.k8s.io";
@@ -237,12 +239,6 @@ fn columns(version: &Value) -> Vec<Column> {
 const CREATION: &str = "CreationTimestamp is a timestamp representing the server time when this \
                         object was created. It is represented in RFC3339 form and is in UTC.";
 
-/// The names of a definition that are its own, once there are any.
-fn accepted_names(crd: &Value) -> Option<&Value> {
-    let names = value::at(crd, &["status", "acceptedNames"])?;
-    (!value::text(names, &["plural"]).is_empty()).then_some(names)
-}
-
 /// The row of a definition that is served; built-in kinds have no definition.
 fn served(cluster: &Cluster, name: &str) -> Option<Arc<Resource>> {
     let registry = cluster.registry();
@@ -391,71 +387,6 @@ fn settle(cluster: &Cluster, crd: &mut Value) {
             "lastTransitionTime": now,
         }),
     );
-}
-
-/// The names that a definition gets, and the last reason why it does not get all.
-///
-/// A name goes to whoever of the group had it first. Kinds that the server brings along count
-/// too: it could not tell the two apart.
-fn claim(cluster: &Cluster, crd: &Value) -> (Value, Option<(&'static str, String)>) {
-    let group = value::text(crd, &["spec", "group"]);
-    let (mut resources, mut kinds) = (BTreeSet::new(), BTreeSet::new());
-    for row in cluster.registry().rows() {
-        if row.custom.is_none() && row.group == group {
-            resources.extend([row.plural.clone(), row.singular.clone()]);
-            resources.extend(row.short_names.iter().cloned());
-            kinds.extend([row.kind.clone(), row.list_kind.clone()]);
-        }
-    }
-    for other in cluster.list(RESOURCE, None) {
-        let theirs = &other["status"]["acceptedNames"];
-        if value::name(&other) == value::name(crd)
-            || value::text(&other, &["spec", "group"]) != group
-        {
-            continue;
-        }
-        let name = |key: &str| value::text(theirs, &[key]).to_owned();
-        resources.extend([name("plural"), name("singular")]);
-        let short = value::strings(theirs, &["shortNames"]);
-        resources.extend(short.into_iter().map(str::to_owned));
-        kinds.extend([name("kind"), name("listKind")]);
-    }
-    let mut names = crd["spec"]["names"].clone();
-    let ours = &crd["status"]["acceptedNames"];
-    let mut conflict = None;
-    for (key, used, reason) in [
-        ("plural", &resources, "PluralConflict"),
-        ("singular", &resources, "SingularConflict"),
-        ("shortNames", &resources, "ShortNamesConflict"),
-        ("kind", &kinds, "KindConflict"),
-        ("listKind", &kinds, "ListKindConflict"),
-    ] {
-        let wanted = match key {
-            "shortNames" => value::strings(&names, &[key]),
-            _ => vec![value::text(&names, &[key])],
-        };
-        let taken: Vec<String> = wanted
-            .into_iter()
-            .filter(|n| !n.is_empty() && used.contains(*n))
-            .map(|n| format!("\"{n}\" is already in use"))
-            .collect();
-        let message = match taken.as_slice() {
-            [] => continue,
-            [one] => one.clone(),
-            several => format!("[{}]", several.join(", ")),
-        };
-        conflict = Some((reason, message));
-        match ours.get(key) {
-            Some(kept) => names[key] = kept.clone(),
-            None if matches!(key, "plural" | "kind") => names[key] = json!(""),
-            None => {
-                if let Some(map) = names.as_object_mut() {
-                    map.remove(key);
-                }
-            }
-        }
-    }
-    (names, conflict)
 }
 
 /// Looks again at the definitions of a group that did not get all their names.

@@ -1,0 +1,188 @@
+//! The operator's own server: the aggregated APIs over TLS, for the API server
+//! that passes requests on and for whoever comes with a token.
+//!
+//! A request is answered when its caller is known and allowed ([`callers`]);
+//! certificates are made, stored, handed to the API server and renewed by
+//! [`certificates`].
+
+mod callers;
+mod certificates;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use kube::Client;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::Handler;
+use crate::answer::{not_found, refused};
+
+pub use certificates::Certificates;
+
+/// Connections at a time; past it new ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a handshake, a request's head and its answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The APIs served here are read by short requests.
+const MAX_BODY: usize = 1 << 20;
+
+/// Where the APIs are served and under which name the API server finds them.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Namespace of the Service and of the Secret with the certificate.
+    pub namespace: String,
+    /// The Service that leads here.
+    pub service: String,
+    /// Where certificates come from.
+    pub certificates: Certificates,
+}
+
+/// Handlers by API group and version.
+pub type Groups = BTreeMap<(String, String), Handler>;
+
+/// Serves `groups` on `listener` until dropped.
+///
+/// # Errors
+/// When no certificate can be had, or the API server does not say whom to
+/// trust; the text names what is missing.
+pub async fn serve(
+    client: Client,
+    listener: TcpListener,
+    groups: Groups,
+    options: ServeOptions,
+    clock: clock::Clock,
+) -> Result<Infallible, String> {
+    let versions: Vec<String> = groups.keys().map(|(g, v)| format!("{v}.{g}")).collect();
+    let keeper = certificates::Keeper::new(client.clone(), options, versions, clock);
+    let (config, current) = watch::channel(keeper.first().await?);
+    let gate = Arc::new(callers::Gate::new(client));
+    let desk = Arc::new(Desk { gate, groups });
+    tokio::select! {
+        never = keeper.keep(config) => match never {},
+        never = accept(listener, current, desk) => match never {},
+    }
+}
+
+/// What a connection is served with.
+#[derive(Clone)]
+struct Current {
+    tls: Arc<rustls::ServerConfig>,
+    trust: Arc<callers::FrontTrust>,
+}
+
+struct Desk {
+    gate: Arc<callers::Gate>,
+    groups: Groups,
+}
+
+async fn accept(
+    listener: TcpListener,
+    current: watch::Receiver<Current>,
+    desk: Arc<Desk>,
+) -> Infallible {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            // It is never closed.
+            std::future::pending::<()>().await;
+            continue;
+        };
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let current = current.borrow().clone();
+        let desk = Arc::clone(&desk);
+        tokio::spawn(async move {
+            if let Err(error) = talk(socket, current, desk).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn talk(socket: TcpStream, current: Current, desk: Arc<Desk>) -> io::Result<()> {
+    let acceptor = tokio_rustls::TlsAcceptor::from(current.tls);
+    let stream = timeout(PATIENCE, acceptor.accept(socket)).await??;
+    // Who vouches for the headers of this connection's requests.
+    let front = stream.get_ref().1.peer_certificates();
+    let front = front.and_then(|chain| current.trust.name_of(chain.first()?));
+    let trust = current.trust;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (desk, front, trust) = (Arc::clone(&desk), front.clone(), Arc::clone(&trust));
+        async move {
+            let answer = desk.answer(request, front.as_deref(), &trust);
+            let text = "the answer took too long";
+            let late = || refused(StatusCode::GATEWAY_TIMEOUT, "Timeout", text);
+            let response = timeout(PATIENCE, answer).await.unwrap_or_else(|_| late());
+            Ok::<_, Infallible>(response.map(Full::new))
+        }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100);
+    let served = server.serve_connection(TokioIo::new(stream), service).await;
+    served.map_err(io::Error::other)
+}
+
+impl Desk {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        front: Option<&str>,
+        trust: &callers::FrontTrust,
+    ) -> Response<Bytes> {
+        let path = request.uri().path();
+        if matches!(path, "/healthz" | "/livez" | "/readyz") {
+            return Response::new(Bytes::from_static(b"ok"));
+        }
+        let caller = match self.gate.caller(request.headers(), front, trust).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal.response(),
+        };
+        if let Err(refusal) = self.gate.allowed(&caller, request.method(), path).await {
+            return refusal.response();
+        }
+        let mut parts = path.split('/').skip(1);
+        let handler = match (parts.next(), parts.next(), parts.next()) {
+            (Some("apis"), Some(group), Some(version)) => {
+                self.groups.get(&(group.to_owned(), version.to_owned()))
+            }
+            _ => None,
+        };
+        let Some(handler) = handler else {
+            return not_found();
+        };
+        let (head, body) = request.into_parts();
+        match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => handler(Request::from_parts(head, body.to_bytes())).await,
+            Err(error) => {
+                let text = format!("the request's body could not be read: {error}");
+                refused(StatusCode::BAD_REQUEST, "BadRequest", &text)
+            }
+        }
+    }
+}

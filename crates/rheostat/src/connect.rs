@@ -1,0 +1,60 @@
+//! The cluster that a command talks to.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// How long a connection may take; an address that nobody answers at is told
+/// within ten seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Reads where the cluster is: the file, else `KUBECONFIG` or `~/.kube/config`,
+/// else the service account of the pod this runs in.
+///
+/// # Errors
+/// Naming the file and what is wrong with it; `hint` says what else to give.
+pub async fn config(kubeconfig: Option<&Path>, hint: &str) -> Result<kube::Config> {
+    let options = KubeConfigOptions::default();
+    let config = match kubeconfig {
+        Some(path) => {
+            // Its text names the file and the cause already; the chain repeats them.
+            let read = Kubeconfig::read_from(path).map_err(|error| anyhow!("{error}"))?;
+            kube::Config::from_custom_kubeconfig(read, &options).await
+        }
+        None => match kube::Config::from_kubeconfig(&options).await {
+            Err(error) => kube::Config::incluster().map_err(|_| error),
+            found => found,
+        },
+    };
+    let mut config = config.with_context(|| format!("no cluster: {hint}"))?;
+    config.connect_timeout = Some(PATIENCE);
+    Ok(config)
+}
+
+/// A client that has spoken to its server.
+///
+/// # Errors
+/// When the server does not answer, or does not know who asks.
+pub async fn client(config: kube::Config) -> Result<kube::Client> {
+    let server = config.cluster_url.to_string();
+    let client = kube::Client::try_from(config).with_context(|| format!("cannot use {server}"))?;
+    let asked = tokio::time::timeout(PATIENCE, client.apiserver_version()).await;
+    match asked {
+        Ok(Ok(_)) => Ok(client),
+        Ok(Err(error)) => Err(error).with_context(|| format!("cannot ask {server}")),
+        Err(_) => Err(anyhow!(
+            "{server} does not answer within {} s",
+            PATIENCE.as_secs()
+        )),
+    }
+}
+
+/// Where the kubeconfig is given.
+#[derive(clap::Args)]
+pub struct Cluster {
+    /// Kubeconfig of the cluster; otherwise KUBECONFIG, ~/.kube/config or the pod's service account
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+}
