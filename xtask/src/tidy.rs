@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "triggers",
     "cluster",
     "lint",
+    "doctor",
     "replay",
     "operator",
     "exporter",

@@ -21,6 +21,14 @@ pub fn edits(word: &str, other: &str) -> usize {
     strsim::levenshtein(&plain(word), &plain(other))
 }
 
+/// The nearest candidate where it is near enough to be what was meant: at most
+/// a third of the letters differ.
+pub fn meant<T: AsRef<str>>(word: &str, candidates: impl IntoIterator<Item = T>) -> Option<T> {
+    let (near, edits) = nearest(word, candidates)?;
+    let longer = word.chars().count().max(near.as_ref().chars().count());
+    (edits * 3 <= longer.max(3)).then_some(near)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +39,11 @@ mod tests {
         assert_eq!(nearest("Max", words), Some(("max", 0)));
         assert_eq!(nearest("maxi", words), Some(("max", 1)));
         assert_eq!(nearest("x", [""; 0]), None);
+    }
+
+    #[test]
+    fn what_is_too_far_was_not_meant() {
+        assert_eq!(meant("deploymnet", ["deployment", "pod"]), Some("deployment"));
+        assert_eq!(meant("queue", ["pod", "namespace"]), None);
     }
 }

@@ -181,7 +181,7 @@ impl Lab {
         self.cluster.mount(
             operator::EXPLAIN_GROUP,
             operator::EXPLAIN_VERSION,
-            explanations.handler(),
+            operator.explain_handler(explanations),
         );
         let metrics = operator.external_metrics_handler();
         self.cluster

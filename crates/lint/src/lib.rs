@@ -7,9 +7,9 @@
 
 mod arithmetic;
 mod finding;
-mod metrics;
+pub mod metrics;
 mod model;
-mod query;
+pub mod query;
 mod render;
 mod rules;
 

@@ -3,6 +3,15 @@
 
 use gpu::fields::{Field, Names};
 
+/// Labels of the pod's owner on Rheostat's page.
+pub const OWNER: &[&str] = &[
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "workload_kind",
+    "workload_name",
+];
+
 /// Where a series comes from, which says how many there are and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

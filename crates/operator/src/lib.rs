@@ -13,6 +13,7 @@
 mod answer;
 mod auth;
 mod controller;
+mod diagnosis;
 mod env;
 mod events;
 mod explain;
@@ -34,6 +35,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 pub use decide::scale::Explanation;
+pub use diagnosis::diagnose;
 pub use explain::{EXPLAIN_GROUP, EXPLAIN_VERSION, Explanations};
 
 use state::Shared;
@@ -121,6 +123,20 @@ impl Operator {
         if let Some(inbox) = inbox {
             controller::Controller::new(self.shared).run(inbox).await;
         }
+    }
+
+    /// The handler for `/apis/explain.rheostat.dev/v1`: the kept explanations,
+    /// and below a ScaledObject's name `diagnosis`, which asks its triggers now.
+    pub fn explain_handler(&self, explanations: &Explanations) -> Handler {
+        let shared = Arc::clone(&self.shared);
+        let rest = explanations.handler();
+        Arc::new(move |request| match diagnosis::asked(&request) {
+            None => rest(request),
+            Some(key) => {
+                let shared = Arc::clone(&shared);
+                Box::pin(async move { diagnosis::answer(&shared, &key).await })
+            }
+        })
     }
 
     /// The handler for `/apis/external.metrics.k8s.io/v1beta1`.

@@ -96,6 +96,24 @@ pub(crate) async fn of(
     Ok(built)
 }
 
+/// Everything that a trigger is built from, credentials and environment too.
+pub(crate) async fn input(
+    shared: &Shared,
+    object: &ScaledObject,
+    entry: &ScaleTrigger,
+    index: usize,
+    workload: Option<&Value>,
+) -> triggers::Input {
+    let resolved = auth::resolve(shared, object, entry.authentication_ref.as_ref(), workload).await;
+    let container = &object.spec.scale_target_ref.env_source_container_name;
+    triggers::Input {
+        resolved_env: env::of_target(shared, object, workload, container).await,
+        auth_params: resolved.params,
+        pod_identity: resolved.identity,
+        ..triggers::Input::of(object, index)
+    }
+}
+
 async fn build(
     shared: &Shared,
     object: &ScaledObject,
@@ -103,14 +121,7 @@ async fn build(
     index: usize,
     workload: Option<&Value>,
 ) -> Result<Arc<dyn Trigger>, String> {
-    let resolved = auth::resolve(shared, object, entry.authentication_ref.as_ref(), workload).await;
-    let container = &object.spec.scale_target_ref.env_source_container_name;
-    let input = triggers::Input {
-        resolved_env: env::of_target(shared, object, workload, container).await,
-        auth_params: resolved.params,
-        pod_identity: resolved.identity,
-        ..triggers::Input::of(object, index)
-    };
+    let input = input(shared, object, entry, index, workload).await;
     match triggers::build(&entry.trigger_type, &input, &shared.triggers) {
         Ok(trigger) => Ok(Arc::from(trigger)),
         Err(error) => {

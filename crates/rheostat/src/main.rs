@@ -2,6 +2,7 @@
 
 mod connect;
 mod crds;
+mod doctor;
 mod explain;
 mod inout;
 mod lab;
@@ -39,6 +40,8 @@ enum Command {
     Replay(Box<replay::Args>),
     /// Say why a replica count is what it is, now or at a past moment
     Explain(explain::Args),
+    /// Find the first broken link between GPU and node pool in a cluster, and its cure
+    Doctor(doctor::Args),
     /// Print the CustomResourceDefinitions of KEDA's resources
     Crds(crds::Args),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Lint(args) => return lint::run(&args),
         Command::Replay(args) => return replay::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     match result {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Context;
 use crate::Exporter;
+use crate::metrics::OWNER;
 use crate::model::{Object, Workload, endpoints};
 
 /// Labels of a GPU's series on the page of dcgm-exporter, the workload's apart.
@@ -74,15 +75,6 @@ const SCRAPE: &[&str] = &[
 
 /// Labels with which dcgm-exporter says for whom a GPU works.
 pub(super) const WORKLOAD: &[&str] = &["pod", "namespace", "container"];
-
-/// Labels of the pod's owner on Rheostat's page.
-pub(super) const OWNER: &[&str] = &[
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "workload_kind",
-    "workload_name",
-];
 
 /// The labels of one scrape's series.
 #[derive(Clone, Debug)]

@@ -59,14 +59,38 @@ impl Prometheus {
         })
     }
 
+    /// The trigger's parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a token or another credential can be had, without using it.
+    ///
+    /// # Errors
+    /// Why there is none; never with a secret in it.
+    pub async fn check_credentials(&self) -> Result<(), String> {
+        self.token().await.map(drop)
+    }
+
+    /// Another query to the same server, with the same credentials, and the
+    /// elements of its answer: for whoever looks into why the trigger's own
+    /// query gives what it gives.
+    ///
+    /// # Errors
+    /// The same as of a read.
+    pub async fn ask(&self, query: &str) -> Result<Vec<reply::Element>, TriggerError> {
+        let body = self.fetch(query).await?;
+        reply::elements(&body).map_err(TriggerError)
+    }
+
     /// The URL of one query at this moment.
-    fn url(&self) -> String {
+    fn url(&self, query: &str) -> String {
         let config = &self.config;
         let now = self.clock.now();
         let mut url = format!(
             "{}/api/v1/query?query={}&time={}",
             config.server_address,
-            query_escape(&config.query),
+            query_escape(query),
             now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         );
         if let Some(namespace) = &config.namespace {
@@ -109,7 +133,19 @@ impl Prometheus {
     }
 
     async fn query(&self) -> Result<Reading, TriggerError> {
-        let text = self.url();
+        let config = &self.config;
+        let body = self.fetch(&config.query).await?;
+        let value =
+            reply::value(&body, &config.query, config.ignore_null_values).map_err(TriggerError)?;
+        Ok(Reading {
+            value,
+            active: value > config.activation_threshold,
+        })
+    }
+
+    /// The body of a query's answer.
+    async fn fetch(&self, query: &str) -> Result<Bytes, TriggerError> {
+        let text = self.url(query);
         let mut url = Url::parse(&text).map_err(TriggerError)?;
         let shown = go::quote(&without_password(&text));
         let fail = |cause: String| TriggerError(format!("Get {shown}: {cause}"));
@@ -145,16 +181,7 @@ impl Prometheus {
                 "prometheus query api returned error. status: {status}{why}"
             )));
         }
-        let value = reply::value(
-            reply.body(),
-            &self.config.query,
-            self.config.ignore_null_values,
-        )
-        .map_err(TriggerError)?;
-        Ok(Reading {
-            value,
-            active: value > self.config.activation_threshold,
-        })
+        Ok(reply.into_body())
     }
 
     async fn token(&self) -> Result<Option<String>, String> {

@@ -1,6 +1,8 @@
 //! From the body of a query's answer to one number, with KEDA's rules for
 //! what is empty, too much or not a number.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::go::float;
@@ -43,6 +45,48 @@ pub(super) fn value(body: &[u8], query: &str, ignore_null: bool) -> Result<f64, 
         }
     };
     finite(number, ignore_null)
+}
+
+/// One element of a query's answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Element {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its value.
+    pub value: f64,
+}
+
+/// All elements of a query's answer, for whoever looks at labels too. A scalar
+/// is one element without labels.
+///
+/// # Errors
+/// When it is no answer to an instant query.
+pub fn elements(body: &[u8]) -> Result<Vec<Element>, String> {
+    let document: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the answer is not JSON: {error}"))?;
+    let data = &document["data"];
+    let number = |sample: &Value| sample[1].as_str().and_then(|text| float::parse(text).ok());
+    if data["resultType"] == "scalar" {
+        let value = number(&data["result"]).ok_or("the answer's scalar has no number")?;
+        return Ok(vec![Element {
+            value,
+            ..Element::default()
+        }]);
+    }
+    let list = data["result"]
+        .as_array()
+        .ok_or("the answer has no list of elements")?;
+    let read = |element: &Value| {
+        let labels = element["metric"].as_object().into_iter().flatten();
+        Some(Element {
+            labels: labels
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned()))
+                .collect(),
+            value: number(&element["value"])?,
+        })
+    };
+    let all: Option<Vec<Element>> = list.iter().map(read).collect();
+    all.ok_or_else(|| "an element of the answer has no value".to_owned())
 }
 
 /// The value of a query without a result; `what` is empty.

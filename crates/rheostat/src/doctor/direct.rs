@@ -1,0 +1,137 @@
+//! Asking a trigger's server without an operator of ours in the cluster: a
+//! Service through the API server's proxy, any other host from this machine.
+//!
+//! Only servers that want no credentials are asked: those of an operator are
+//! its own, and the API server's proxy would take an Authorization header for
+//! itself.
+
+use bytes::Bytes;
+use doctor::seen::{Diagnosis, TriggerSeen};
+use http_body_util::{BodyExt as _, Limited};
+use kube::Client;
+use tower::{BoxError, ServiceExt as _};
+use triggers::{Context, HttpService, Input, TlsOptions};
+
+/// Answers longer than this are not what was asked for.
+const LONGEST: usize = 16 << 20;
+
+/// What the triggers say when they are asked from here.
+pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject) -> Diagnosis {
+    let network = triggers::net::clients();
+    let mut triggers = Vec::new();
+    for (index, entry) in scaled.spec.triggers.iter().enumerate() {
+        let not_asked = |why: &str| TriggerSeen {
+            index,
+            kind: entry.trigger_type.clone(),
+            not_asked: Some(why.to_owned()),
+            ..TriggerSeen::default()
+        };
+        let from_env = entry.metadata.keys().any(|key| key.ends_with("FromEnv"));
+        triggers.push(if matches!(entry.trigger_type.as_str(), "cpu" | "memory") {
+            not_asked("the HPA reads it from metrics.k8s.io itself; its condition says how")
+        } else if entry.trigger_type != "prometheus" {
+            not_asked("only the operator asks it")
+        } else if entry.authentication_ref.is_some() || from_env {
+            not_asked("its server wants the operator's credentials, which are not used from here")
+        } else {
+            let input = Input::of(scaled, index);
+            let (client, namespace) = (client.clone(), scaled.metadata.namespace.clone());
+            let direct = match network(&TlsOptions::default()) {
+                Ok(direct) => direct,
+                Err(why) => {
+                    triggers.push(not_asked(&why));
+                    continue;
+                }
+            };
+            let service = service(client, namespace, direct);
+            let context = Context::new(service, clock::Clock::system());
+            let seen = operator::diagnose(&entry.trigger_type, &input, &context).await;
+            match (&seen.failed, seen.elements) {
+                // That this machine has no way there is not the cluster's fault.
+                (Some(why), None) => not_asked(&format!("from here: {why}")),
+                _ => seen,
+            }
+        });
+    }
+    Diagnosis {
+        asked_by: "rheostat doctor, without an operator of its own in the cluster,".to_owned(),
+        triggers,
+    }
+}
+
+/// The HTTP client: Service names through the API server, others directly.
+fn service(client: Client, namespace: String, direct: HttpService) -> HttpService {
+    HttpService::new(tower::service_fn(move |request: http::Request<Bytes>| {
+        let (client, namespace, direct) = (client.clone(), namespace.clone(), direct.clone());
+        async move {
+            let host = request.uri().host().unwrap_or_default().to_owned();
+            match named_service(&host, &namespace) {
+                Some((namespace, name)) => proxied(&client, &request, &namespace, &name).await,
+                None => direct.oneshot(request).await,
+            }
+        }
+    }))
+}
+
+/// Namespace and name of the Service that a host name stands for.
+fn named_service(host: &str, own: &str) -> Option<(String, String)> {
+    let host = host.trim_end_matches('.');
+    let inner = host.strip_suffix(".cluster.local").unwrap_or(host);
+    let (inner, sure) = match inner.strip_suffix(".svc") {
+        Some(inner) => (inner, true),
+        None => (inner, false),
+    };
+    let parts: Vec<&str> = inner.split('.').collect();
+    match parts[..] {
+        // One label is a name of the trigger's namespace for nobody but pods.
+        [name] if !sure && name != "localhost" && !name.is_empty() => {
+            Some((own.to_owned(), name.to_owned()))
+        }
+        [name, namespace] if sure || !name.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((namespace.to_owned(), name.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+async fn proxied(
+    client: &Client,
+    request: &http::Request<Bytes>,
+    namespace: &str,
+    name: &str,
+) -> Result<http::Response<Bytes>, BoxError> {
+    let uri = request.uri();
+    let https = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let scheme = if https { "https:" } else { "" };
+    let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
+    let path = format!("/api/v1/namespaces/{namespace}/services/{scheme}{name}:{port}/proxy{rest}");
+    let asked = http::Request::get(path).body(kube::client::Body::empty())?;
+    let reply = client.send(asked).await?;
+    let (head, body) = reply.into_parts();
+    let body = Limited::new(body, LONGEST).collect().await?.to_bytes();
+    let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if status["kind"] == "Status" && status["apiVersion"] == "v1" {
+        // The API server's own words, not the store's.
+        return Err(status["message"].as_str().unwrap_or("refused").into());
+    }
+    Ok(http::Response::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_names_go_through_the_api_server() {
+        let of = |host: &str| named_service(host, "own");
+        let expected = |namespace: &str, name: &str| Some((namespace.to_owned(), name.to_owned()));
+        assert_eq!(of("prometheus"), expected("own", "prometheus"));
+        assert_eq!(of("p.mon"), expected("mon", "p"));
+        assert_eq!(of("p.mon.svc"), expected("mon", "p"));
+        assert_eq!(of("p.mon.svc.cluster.local"), expected("mon", "p"));
+        assert_eq!(of("localhost"), None);
+        assert_eq!(of("10.0.0.1"), None);
+        assert_eq!(of("prometheus.example.com"), None);
+    }
+}
