@@ -43,7 +43,10 @@ mod tests {
 
     #[test]
     fn what_is_too_far_was_not_meant() {
-        assert_eq!(meant("deploymnet", ["deployment", "pod"]), Some("deployment"));
+        assert_eq!(
+            meant("deploymnet", ["deployment", "pod"]),
+            Some("deployment")
+        );
         assert_eq!(meant("queue", ["pod", "namespace"]), None);
     }
 }

@@ -5,11 +5,12 @@ use api::yaml::Span;
 use promql::labels::{MatchOp, Matcher};
 use serde_json::Value;
 
-use super::scrape::{Carried, OWNER, Scrapes, WORKLOAD};
+use super::scrape::{Carried, Scrapes, WORKLOAD};
 use super::{Context, Trigger};
 use crate::Exporter;
 use crate::arithmetic::show;
 use crate::finding::{Severity, Step};
+use crate::metrics::OWNER;
 use crate::metrics::{self, Origin};
 use crate::model::{Object, Workload};
 use crate::query::{Join, Query, Use};

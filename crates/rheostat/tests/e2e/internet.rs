@@ -4,6 +4,7 @@
 //! network code is what speaks.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -93,11 +94,11 @@ impl Hosts {
             let (names, host) = (names.clone(), host.clone());
             async move {
                 let (mut head, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
+                let body = body.collect().await.unwrap().to_bytes();
                 let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
-                head.uri = format!("https://{host}{path}").parse()?;
-                let answer = names.oneshot(Request::from_parts(head, body)).await?;
-                Ok::<_, tower::BoxError>(answer.map(Full::<Bytes>::new))
+                head.uri = format!("https://{host}{path}").parse().unwrap();
+                let answer = names.oneshot(Request::from_parts(head, body)).await;
+                Ok::<_, Infallible>(answer.unwrap().map(Full::<Bytes>::new))
             }
         });
         let server = auto::Builder::new(TokioExecutor::new());
