@@ -141,7 +141,7 @@ fn should_have(node: &Value) -> bool {
         "" | "false" | "0" | "amd" => false,
         other => !other.starts_with("tpu"),
     };
-    GPU_LABELS.iter().any(|label| nvidia(label))
+    GPU_LABELS.iter().any(nvidia)
         || SKUS
             .iter()
             .any(|sku| sku.name == machine && sku.gpus > 0 && !sku.gpu_model.starts_with("AMD"))

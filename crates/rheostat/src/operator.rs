@@ -117,6 +117,7 @@ async fn operate(args: Args) -> Result<()> {
     );
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     tokio::select! {
+        biased;
         () = operator.run() => bail!("the operator's controller has ended"),
         served = serve(client, listener, groups, serving, clock) => match served {
             Ok(never) => match never {},

@@ -70,6 +70,7 @@ pub async fn serve(
     let gate = Arc::new(callers::Gate::new(client));
     let desk = Arc::new(Desk { gate, groups });
     tokio::select! {
+        biased;
         never = keeper.keep(config) => match never {},
         never = accept(listener, current, desk) => match never {},
     }
