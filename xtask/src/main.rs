@@ -29,6 +29,7 @@ cargo xtask TASK
   golden DIR      run recordings of the real programs, one line a file
   promqltest DIR  run Prometheus query tests, one line a file
   promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)
+  e2e --on WHERE  the stories on lab, testbed (needs Go) or a KUBECONFIG; more arguments name tests
   testbed build   build a real Kubernetes control plane (needs Go), once a machine
   testbed up      start one in the background (--name NAME for several), print its kubeconfig
   testbed down    stop it
@@ -67,6 +68,7 @@ fn run(args: &[String]) -> Result<()> {
         "golden" => golden::run(rest),
         "promql-diff" => promql_diff::run(rest),
         "promqltest" => promqltest::run(rest),
+        "e2e" => e2e(rest),
         "testbed" => testbed::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
@@ -90,6 +92,42 @@ fn lint() -> Result<()> {
         "clippy::unwrap_used",
     ];
     cargo("clippy", &args.map(str::to_owned))
+}
+
+/// Plays the stories on the stage that `--on` names.
+fn e2e(args: &[String]) -> Result<()> {
+    let [on, place, tests @ ..] = args else {
+        bail!("usage: cargo xtask e2e --on lab|testbed|KUBECONFIG [TEST…]");
+    };
+    if on != "--on" {
+        bail!("usage: cargo xtask e2e --on lab|testbed|KUBECONFIG [TEST…]");
+    }
+    let place = match place.as_str() {
+        "lab" | "testbed" => place.clone(),
+        path => {
+            let path = std::path::absolute(path)?;
+            if !path.is_file() {
+                bail!(
+                    "{} is no kubeconfig; or give lab or testbed",
+                    path.display()
+                );
+            }
+            path.display().to_string()
+        }
+    };
+    // One after the other: each story has the cluster for itself.
+    let status = Command::new(env!("CARGO"))
+        .args(["test", "-p", "rheostat", "--test", "e2e", "--"])
+        .args(["--ignored", "--nocapture", "--test-threads=1"])
+        .args(tests)
+        .env("RHEOSTAT_E2E_ON", place)
+        .current_dir(root()?)
+        .status()
+        .context("cannot run cargo test")?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("a story did not play ({status})"),
+    }
 }
 
 /// Runs every benchmark, or those named.

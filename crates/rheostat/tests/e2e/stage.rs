@@ -182,11 +182,11 @@ impl Stage {
     }
 }
 
-/// Applies objects and says what was done to each.
+/// Applies objects.
 pub async fn apply(client: &kube::Client, folder: &Path, objects: &[serde_json::Value]) {
-    let path = folder.join("apply.json");
-    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-    std::fs::write(&path, list.to_string()).unwrap();
+    let path = folder.join("apply.yaml");
+    let documents: Vec<String> = objects.iter().map(ToString::to_string).collect();
+    std::fs::write(&path, documents.join("\n---\n")).unwrap();
     let outcomes = Applier::new(client.clone()).apply(&path).await;
     if let Err(error) = outcomes {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
