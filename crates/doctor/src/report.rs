@@ -113,7 +113,7 @@ mod tests {
             report.text(),
             "cluster\n\
              ✓ API server  there\n\
-             ✗ labels      none matches\n             \
+             ✗ labels      none matches\n              \
              cure: select by pod\n\
              4 links behind the broken one not told; --all goes on\n"
         );

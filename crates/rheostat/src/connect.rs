@@ -30,6 +30,17 @@ pub async fn config(kubeconfig: Option<&Path>, hint: &str) -> Result<kube::Confi
     };
     let mut config = config.with_context(|| format!("no cluster: {hint}"))?;
     config.connect_timeout = Some(PATIENCE);
+    // kube takes a proxy from the environment and does not read NO_PROXY.
+    let mut environment = ["HTTPS_PROXY", "https_proxy"].iter();
+    let from_environment = config.proxy_url.as_ref().is_some_and(|proxy| {
+        environment.any(|name| {
+            let named = std::env::var(name).ok().and_then(|text| text.parse().ok());
+            named.is_some_and(|named: http::Uri| named == *proxy)
+        })
+    });
+    if from_environment && !triggers::net::proxied(&config.cluster_url) {
+        config.proxy_url = None;
+    }
     Ok(config)
 }
 

@@ -88,6 +88,7 @@ impl Operator {
         let path = |p: &Path| p.display().to_string();
         let environment = vec![
             ("HTTPS_PROXY", internet.proxy.clone()),
+            ("NO_PROXY", "127.0.0.1".to_owned()),
             ("SSL_CERT_FILE", path(&internet.ca)),
             (
                 "AZURE_CLIENT_ID",

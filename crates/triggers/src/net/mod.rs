@@ -36,6 +36,11 @@ pub fn clients() -> HttpClients {
     Arc::new(|tls| client(tls, Matcher::from_env()))
 }
 
+/// Whether the environment wants a proxy on the way to this address.
+pub fn proxied(address: &http::Uri) -> bool {
+    Matcher::from_env().intercept(address).is_some()
+}
+
 /// Reads files of the machine, such as a projected token.
 pub fn files() -> FileReader {
     Arc::new(|path| Box::pin(tokio::fs::read(path)))
