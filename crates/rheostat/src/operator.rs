@@ -99,7 +99,7 @@ async fn operate(args: Args) -> Result<()> {
         ),
         (
             group(operator::EXPLAIN_GROUP, operator::EXPLAIN_VERSION),
-            explanations.handler(),
+            operator.explain_handler(&explanations),
         ),
     ]);
     let serving = ServeOptions {
