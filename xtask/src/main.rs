@@ -118,7 +118,7 @@ fn e2e(args: &[String]) -> Result<()> {
     // One after the other: each story has the cluster for itself.
     let status = Command::new(env!("CARGO"))
         .args(["test", "-p", "rheostat", "--test", "e2e", "--"])
-        .args(["--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--nocapture", "--test-threads=1"])
         .args(tests)
         .env("RHEOSTAT_E2E_ON", place)
         .current_dir(root()?)

@@ -45,61 +45,6 @@ async fn play_through(lab: &Lab, story: &Story) -> Vec<(String, Duration)> {
     reached
 }
 
-#[test]
-fn the_articles_story_plays() {
-    simulate(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let story = Story::read(&here().join("examples/aks-article/story.yaml")).unwrap();
-        play_through(&lab, &story).await;
-    });
-}
-
-/// The recorded change of load, 3 percent to 50 and then to none, moved the
-/// real programs 1 -> 4 -> 8 -> 10 -> 1 after 12.4, 27.4, 42.4 and 289.5 s; ours
-/// may differ by one period of the HPA.
-#[test]
-fn the_recorded_change_of_load_moves_the_replicas_as_recorded() {
-    let reached = simulate(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        tell(
-            &lab,
-            "
-- apply: [keda-gpu-scaler-prometheus.yaml, my-gpu-workload.yaml]
-  annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: 'util:3'}}
-  until: count pods app=my-gpu-workload ready = 1
-- wait: 10m
-  expect: deployment/my-gpu-workload spec.replicas = 1
-- annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: 'util:50'}}
-  until:
-    - deployment/my-gpu-workload spec.replicas = 4
-    - deployment/my-gpu-workload spec.replicas = 8
-    - deployment/my-gpu-workload spec.replicas = 10
-- wait: 240s
-  expect:
-    - deployment/my-gpu-workload spec.replicas = 10
-    - count nodes agentpool=gpunp = 3
-- annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: idle}}
-  until: deployment/my-gpu-workload spec.replicas = 1
-",
-        )
-        .await
-    });
-    let near = |at: usize, recorded: f64, periods: f64| {
-        let (check, after) = &reached[at];
-        let after = after.as_secs_f64();
-        assert!(
-            (after - recorded).abs() <= 15.0 * periods,
-            "{check} after {after} s, recorded {recorded} s"
-        );
-    };
-    near(1, 12.4, 1.0);
-    near(2, 27.4, 1.0);
-    near(3, 42.4, 1.0);
-    // The window counts from the last high recommendation: up to a period
-    // before the change there, up to a scrape after it here.
-    near(4, 289.5, 2.0);
-}
-
 /// 1.2 GPUs of work on n ready replicas show 120/n percent, and the rule asks
 /// for ceil(that / 5) replicas.
 #[test]

@@ -204,9 +204,9 @@ impl Looker {
             target["name"] == name && wanted == kind.name()
         };
         let found = |all: &Look<Vec<Value>>| {
-            let all = all.got().into_iter().flatten();
-            all.cloned()
-                .find(|object| points(&object["spec"]["scaleTargetRef"]))
+            let mut all = all.got().into_iter().flatten();
+            all.find(|object| points(&object["spec"]["scaleTargetRef"]))
+                .cloned()
         };
         let (scaled, all) = tokio::join!(self.scaled_objects(Some(&namespace)), async {
             self.list(&hpas(&namespace)).await

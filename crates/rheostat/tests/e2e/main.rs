@@ -1,7 +1,8 @@
 //! End to end: the same stories on the lab and on a real control plane.
 //!
-//! `cargo xtask e2e --on lab|testbed|KUBECONFIG` runs them; plain `cargo test`
-//! leaves them out, since a real control plane takes minutes.
+//! Plain `cargo test` plays them on the lab, in a second or two;
+//! `cargo xtask e2e --on lab|testbed|KUBECONFIG` where it is told, which takes
+//! minutes on a real control plane.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,20 +14,19 @@ use std::time::Duration;
 
 use stage::{Stage, on_stage};
 
-fn near(reached: &[(String, Duration)], at: usize, recorded: f64) {
+fn near(reached: &[(String, Duration)], at: usize, recorded: f64, periods: f64) {
     let (check, after) = &reached[at];
-    let off = after.as_secs_f64() - recorded;
-    println!("{check}: after {after:.1?}, recorded {recorded} s");
+    let after = after.as_secs_f64();
+    println!("{check}: after {after:.1} s, recorded {recorded} s");
     assert!(
-        off.abs() <= 16.0,
-        "{check}: {after:?}, recorded {recorded} s"
+        (after - recorded).abs() <= 15.0 * periods,
+        "{check} after {after} s, recorded {recorded} s"
     );
 }
 
 /// The article's walk-through. In its middle, while the replicas rise, the
 /// operator is killed and started again.
 #[test]
-#[ignore = "takes minutes on a real control plane: cargo xtask e2e"]
 fn the_articles_story_plays() {
     on_stage(async |stage: &mut Stage| {
         let story = stage.article();
@@ -49,7 +49,6 @@ fn the_articles_story_plays() {
 /// real programs 1 -> 4 -> 8 -> 10 -> 1 after 12.4, 27.4, 42.4 and 289.5 s; ours
 /// may differ by one period of the HPA.
 #[test]
-#[ignore = "takes minutes on a real control plane: cargo xtask e2e"]
 fn a_change_of_load_moves_the_replicas_as_recorded() {
     on_stage(async |stage: &mut Stage| {
         let reached = stage
@@ -66,14 +65,19 @@ fn a_change_of_load_moves_the_replicas_as_recorded() {
     - deployment/my-gpu-workload spec.replicas = 8
     - deployment/my-gpu-workload spec.replicas = 10
 - until: count pods app=my-gpu-workload ready = 3
-  expect: deployment/my-gpu-workload spec.replicas = 10
+  expect:
+    - deployment/my-gpu-workload spec.replicas = 10
+    - count nodes agentpool=gpunp = 3
 - annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: idle}}
   until: deployment/my-gpu-workload spec.replicas = 1
 ",
             )
             .await;
-        for (at, recorded) in [(1, 12.4), (2, 27.4), (3, 42.4), (5, 289.5)] {
-            near(&reached, at, recorded);
-        }
+        near(&reached, 1, 12.4, 1.0);
+        near(&reached, 2, 27.4, 1.0);
+        near(&reached, 3, 42.4, 1.0);
+        // The window counts from the last high recommendation: up to a period
+        // before the change there, up to a scrape after it here.
+        near(&reached, 5, 289.5, 2.0);
     });
 }
