@@ -100,7 +100,7 @@ impl Explanations {
         let path = request.uri().path().strip_prefix(&root).unwrap_or("");
         let decoded: Vec<String> = path
             .split('/')
-            .filter(|part| !part.is_empty())
+            .skip(1)
             .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
             .collect();
         let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();

@@ -27,6 +27,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use x509_parser::extensions::GeneralName;
 
 use super::callers::FrontTrust;
 use super::{Current, ServeOptions};
@@ -34,8 +35,6 @@ use crate::io;
 
 /// The Secret of a self-managed certificate.
 const SECRET: &str = "rheostat-operator-certs";
-/// Until when it is valid, beside it, so that nobody has to parse it.
-const NOT_AFTER: &str = "rheostat.dev/not-after";
 /// Days that a certificate is valid, and how many of them are left when the
 /// next one is made.
 const VALID_DAYS: i64 = 90;
@@ -141,7 +140,16 @@ impl Keeper {
                 io::message(&e)
             )
         })?;
-        FrontTrust::parse(&map.and_then(|m| m.data).unwrap_or_default())
+        let trust = FrontTrust::parse(&map.and_then(|m| m.data).unwrap_or_default())?;
+        // Without it every request that the API server passes on would be
+        // refused as nobody's.
+        match trust.ca {
+            Some(_) => Ok(trust),
+            None => Err(format!(
+                "ConfigMap kube-system/{name} names no front-proxy authority: start the API \
+                 server with --requestheader-client-ca-file"
+            )),
+        }
     }
 
     /// The Secret's certificate, or a new one where it has none that is good.
@@ -160,13 +168,13 @@ impl Keeper {
             .map_err(|e| failed("read", &e))?;
         let now = self.clock.now();
         let before = kept.as_ref().and_then(pair_of);
-        if let Some((pair, until)) = &before
-            && until.duration_since(now) > SignedDuration::from_hours(24 * RENEW_DAYS)
+        if let Some(pair) = &before
+            && is_good(pair, &self.options, now)
         {
             return Ok(pair.clone());
         }
         let (mut pair, until) = make(&self.options, now)?;
-        if let Some((old, _)) = before {
+        if let Some(old) = before {
             pair.bundle += first_certificate(&old.bundle);
         }
         let mut secret = kept.unwrap_or_default();
@@ -176,8 +184,6 @@ impl Keeper {
             namespace: Some(namespace.to_owned()),
             ..secret.metadata
         };
-        let annotations = secret.metadata.annotations.get_or_insert_default();
-        annotations.insert(NOT_AFTER.to_owned(), until.to_string());
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         secret.data = Some(BTreeMap::from([
             ("ca.crt".to_owned(), bytes(&pair.bundle)),
@@ -305,18 +311,35 @@ fn make(options: &ServeOptions, now: Timestamp) -> Result<(Pair, Timestamp), Str
     Ok((pair, until))
 }
 
-/// A Secret's certificate and until when it is valid.
-fn pair_of(secret: &Secret) -> Option<(Pair, Timestamp)> {
+/// A Secret's certificate, good or not.
+fn pair_of(secret: &Secret) -> Option<Pair> {
     let data = secret.data.as_ref()?;
     let text = |key: &str| String::from_utf8(data.get(key)?.0.clone()).ok();
-    let annotations = secret.metadata.annotations.as_ref()?;
-    let until = annotations.get(NOT_AFTER)?.parse().ok()?;
-    let pair = Pair {
+    Some(Pair {
         bundle: text("ca.crt")?,
         chain: text("tls.crt")?,
         key: text("tls.key")?,
+    })
+}
+
+/// Whether it can be served with, under our Service's name, for long enough.
+fn is_good(pair: &Pair, options: &ServeOptions, now: Timestamp) -> bool {
+    let name = format!("{}.{}.svc", options.service, options.namespace);
+    let Ok(der) = CertificateDer::from_pem_slice(pair.chain.as_bytes()) else {
+        return false;
     };
-    Some((pair, until))
+    let Ok((_, leaf)) = x509_parser::parse_x509_certificate(&der) else {
+        return false;
+    };
+    let names = leaf.subject_alternative_name().ok().flatten();
+    let named = names.is_some_and(|names| {
+        let mut all = names.value.general_names.iter();
+        all.any(|n| matches!(n, GeneralName::DNSName(n) if *n == name))
+    });
+    let renewal = now + SignedDuration::from_hours(24 * RENEW_DAYS);
+    named
+        && leaf.validity().not_after.timestamp() > renewal.as_second()
+        && server_config(pair, &FrontTrust::default()).is_ok()
 }
 
 fn first_certificate(bundle: &str) -> &str {
@@ -387,7 +410,22 @@ mod tests {
         let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
         let (pair, until) = make(&options(), now).unwrap();
         assert_eq!(until.to_string(), "2027-02-26T12:00:00Z");
-        assert!(server_config(&pair, &FrontTrust::default()).is_ok());
+        let days = |n: i64| now + SignedDuration::from_hours(24 * n);
+        assert!(is_good(&pair, &options(), now) && is_good(&pair, &options(), days(58)));
+        assert!(
+            !is_good(&pair, &options(), days(61)),
+            "it is time for the next"
+        );
+        let renamed = ServeOptions {
+            service: "other".to_owned(),
+            ..options()
+        };
+        assert!(!is_good(&pair, &renamed, now));
+        let broken = Pair {
+            key: "broken".to_owned(),
+            ..pair.clone()
+        };
+        assert!(!is_good(&broken, &options(), now));
         let der = CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
         assert_eq!(

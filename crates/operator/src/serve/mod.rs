@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use kube::Client;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::Handler;
@@ -33,8 +33,11 @@ pub use certificates::Certificates;
 
 /// Connections at a time; past it new ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a handshake, a request's head and its answer may take.
+/// How long a handshake, a connection's first request and an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection that is older is asked to end, so that a client makes a new
+/// one under the certificates of the day.
+const AGE: Duration = Duration::from_secs(600);
 /// The APIs served here are read by short requests.
 const MAX_BODY: usize = 1 << 20;
 
@@ -126,7 +129,10 @@ async fn talk(socket: TcpStream, current: Current, desk: Arc<Desk>) -> io::Resul
     let front = stream.get_ref().1.peer_certificates();
     let front = front.and_then(|chain| current.trust.name_of(chain.first()?));
     let trust = current.trust;
+    let spoken = Arc::new(Notify::new());
+    let first = Arc::clone(&spoken);
     let service = service_fn(move |request: Request<Incoming>| {
+        first.notify_one();
         let (desk, front, trust) = (Arc::clone(&desk), front.clone(), Arc::clone(&trust));
         async move {
             let answer = desk.answer(request, front.as_deref(), &trust);
@@ -144,9 +150,29 @@ async fn talk(socket: TcpStream, current: Current, desk: Arc<Desk>) -> io::Resul
     server
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(PATIENCE)
         .max_concurrent_streams(100);
-    let served = server.serve_connection(TokioIo::new(stream), service).await;
-    served.map_err(io::Error::other)
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // A place that is held in silence is one that nobody else can have.
+    let silence = async {
+        let heard = timeout(PATIENCE, spoken.notified()).await.is_ok();
+        if heard {
+            tokio::time::sleep(AGE).await;
+        }
+        heard
+    };
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended.map_err(io::Error::other),
+        heard = silence => if !heard {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    timeout(PATIENCE, connection)
+        .await?
+        .map_err(io::Error::other)
 }
 
 impl Desk {
@@ -160,11 +186,14 @@ impl Desk {
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Response::new(Bytes::from_static(b"ok"));
         }
+        let Some(wish) = callers::Wish::of(request.method(), path) else {
+            return not_found();
+        };
         let caller = match self.gate.caller(request.headers(), front, trust).await {
             Ok(caller) => caller,
             Err(refusal) => return refusal.response(),
         };
-        if let Err(refusal) = self.gate.allowed(&caller, request.method(), path).await {
+        if let Err(refusal) = self.gate.allowed(&caller, &wish).await {
             return refusal.response();
         }
         let mut parts = path.split('/').skip(1);
