@@ -23,6 +23,9 @@ pub fn object(cluster: &ClusterSeen, seen: &ObjectSeen) -> Vec<Link> {
         if ends {
             return links;
         }
+    } else if let Some(unseen) = seen.hpa.unseen("HPA", "The HPA") {
+        links.push(unseen);
+        return links;
     } else if seen.hpa == Look::Missing {
         links.push(nothing_scales(seen));
         return links;

@@ -32,6 +32,20 @@ impl Report {
         links.into_iter().find(|(_, l)| l.state == State::Broken)
     }
 
+    /// Whether what was asked about could not be looked at: the cluster does not
+    /// answer, or an object's own first link is unknown.
+    pub fn blind(&self) -> bool {
+        self.chains.iter().enumerate().any(|(at, chain)| {
+            let first = chain.links.first().map(|link| link.state);
+            first
+                == Some(if at == 0 {
+                    State::Broken
+                } else {
+                    State::Unknown
+                })
+        })
+    }
+
     /// Adds the links of one more object. With `all` it goes on behind a
     /// broken link; without, what follows only counts as left out.
     pub fn add(&mut self, of: impl Into<String>, mut links: Vec<Link>, all: bool) {
@@ -121,6 +135,15 @@ mod tests {
             report.broken().map(|(of, l)| (of, l.name.as_str())),
             Some(("cluster", "labels"))
         );
+        assert!(!report.blind());
+        let mut unseen = Report::default();
+        unseen.add("cluster", vec![Link::ok("API server", "there")], false);
+        unseen.add(
+            "hpa/a in b",
+            vec![Link::unknown("HPA", "denied", "ask")],
+            false,
+        );
+        assert!(unseen.blind() && unseen.broken().is_none());
         let mut all = Report::default();
         all.add("cluster", links(), true);
         assert_eq!((all.left_out, all.chains[0].links.len()), (0, 3));

@@ -91,7 +91,7 @@ fn running(seen: &ObjectSeen, pods: &[Value], waiting: usize) -> Link {
         .iter()
         .filter(|pod| matches!(condition(pod, "Ready"), Some(("True", ..))))
         .count();
-    let others = pods.len() - ready - waiting;
+    let others = pods.len().saturating_sub(ready + waiting);
     let mut finding = format!("{ready} of {} ready", count(pods.len(), "pod"));
     if others > 0 {
         finding.push_str(&format!(", {others} starting or ending"));
@@ -123,7 +123,13 @@ fn room(cluster: &ClusterSeen, seen: &ObjectSeen, waiting: &[(&Value, &str)]) ->
     let refused = newest
         .values()
         .filter(|event| event["reason"] != "TriggeredScaleUp");
-    if let Some(problem) = trouble(cluster) {
+    // A group that cannot grow says nothing about a pod for which another was
+    // asked.
+    let asked: Vec<&str> = ordered
+        .clone()
+        .map(|event| text(&event["message"]))
+        .collect();
+    if let Some(problem) = trouble(cluster, &asked) {
         let finding = format!("{who} {waits}, and the pool cannot grow: {problem}");
         return Link::broken(NAME, finding, trouble_cure(&problem));
     }
@@ -175,12 +181,18 @@ fn time(event: &Value) -> &str {
 
 /// What keeps a pool from growing, by the autoscaler's status: a group in
 /// back-off with the cloud's reason.
-fn trouble(cluster: &ClusterSeen) -> Option<String> {
+///
+/// Where nodes have been ordered (`ordered` are the events' messages), only
+/// the groups that those name count.
+fn trouble(cluster: &ClusterSeen, ordered: &[&str]) -> Option<String> {
     let status = api::yaml::parse(cluster.autoscaler.got()?).ok()?;
     let groups = status["nodeGroups"].as_array()?;
-    let group = groups
-        .iter()
-        .find(|group| group["scaleUp"]["status"] == "Backoff")?;
+    let group = groups.iter().find(|group| {
+        // As the autoscaler writes it: `pod triggered scale-up: [{NAME 0->1 (max: 2)}]`.
+        let named = format!("{{{} ", text(&group["name"]));
+        let concerned = ordered.is_empty() || ordered.iter().any(|said| said.contains(&named));
+        group["scaleUp"]["status"] == "Backoff" && concerned
+    })?;
     let name = text(&group["name"]);
     let info = &group["scaleUp"]["backoffInfo"];
     let said = match text(&info["errorMessage"]) {

@@ -510,6 +510,9 @@ fn a_node_that_is_ordered_is_no_break_and_a_back_off_is() {
         "SkuNotAvailable in eastus",
         "another size, zone or region",
     );
+    // Another group's back-off does not concern the node that was ordered.
+    around.autoscaler = Look::Got(status.replace("name: g", "name: cpu"));
+    assert_eq!(first_broken(&object(&around, &seen)), None);
 }
 
 #[test]

@@ -3,13 +3,17 @@
 //!
 //! `GET /apis/explain.rheostat.dev/v1/namespaces/NS/scaledobject/NAME/diagnosis`
 //! answers with a [`Diagnosis`]. The questions follow from the ScaledObject
-//! alone: whoever may ask learns nothing that its triggers do not read, and
-//! chooses no query. Nothing is written, and no secret is in the answer.
+//! alone, so nobody chooses a query; but they reach further than the trigger's
+//! own: names and labels beside its selectors, and targets that are down. That
+//! is why a right of its own guards them. Nothing is written, and no secret is
+//! in the answer.
 
+use api::keda::ScaleTrigger;
 use bytes::Bytes;
 use decide::scale::resource;
 use doctor::ask::{self, MOST, Wanted};
 use doctor::seen::{Diagnosis, SelectorSeen, TriggerSeen};
+use futures::future::join_all;
 use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use triggers::prometheus::reply::Element;
@@ -44,27 +48,18 @@ pub(crate) async fn answer(shared: &Shared, key: &Key) -> Response<Bytes> {
         return refused(StatusCode::NOT_FOUND, "NotFound", &text);
     };
     let workload = target::find(shared, &object).await.ok();
-    let mut triggers = Vec::new();
-    for (index, entry) in object.spec.triggers.iter().enumerate() {
-        if resource::is_resource(entry) {
-            triggers.push(TriggerSeen {
-                index,
-                kind: entry.trigger_type.clone(),
-                not_asked: Some(
-                    "the HPA reads it from metrics.k8s.io itself; its condition says how"
-                        .to_owned(),
-                ),
-                ..TriggerSeen::default()
-            });
-            continue;
+    let entries = object.spec.triggers.iter().enumerate();
+    let asked = entries.map(async |(index, entry)| {
+        if let Some(known) = of_resource(index, entry) {
+            return known;
         }
         let workload = workload.as_deref();
         let input = scalers::input(shared, &object, entry, index, workload).await;
-        triggers.push(diagnose(&entry.trigger_type, &input, &shared.triggers).await);
-    }
+        diagnose(&entry.trigger_type, &input, &shared.triggers).await
+    });
     let diagnosis = Diagnosis {
         asked_by: "the operator".to_owned(),
-        triggers,
+        triggers: join_all(asked).await,
     };
     match serde_json::to_value(&diagnosis) {
         Ok(value) => respond(StatusCode::OK, &value),
@@ -73,6 +68,17 @@ pub(crate) async fn answer(shared: &Shared, key: &Key) -> Response<Bytes> {
             refused(code, "InternalError", &error.to_string())
         }
     }
+}
+
+/// What is known of a trigger that the HPA reads by itself; nothing of others.
+pub fn of_resource(index: usize, entry: &ScaleTrigger) -> Option<TriggerSeen> {
+    let why = "the HPA reads it from metrics.k8s.io itself; its condition says how";
+    resource::is_resource(entry).then(|| TriggerSeen {
+        index,
+        kind: entry.trigger_type.clone(),
+        not_asked: Some(why.to_owned()),
+        ..TriggerSeen::default()
+    })
 }
 
 /// Asks one trigger: its credential, its answer, and of a Prometheus query the

@@ -32,10 +32,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 pub use decide::scale::Explanation;
-pub use diagnosis::diagnose;
+pub use diagnosis::{diagnose, of_resource};
 pub use explain::{EXPLAIN_GROUP, EXPLAIN_VERSION, Explanations};
 
 use state::Shared;
@@ -44,6 +44,9 @@ use watches::Message;
 /// Answers requests of an aggregated API group.
 pub type Handler =
     Arc<dyn Fn(http::Request<Bytes>) -> BoxFuture<'static, http::Response<Bytes>> + Send + Sync>;
+
+/// Diagnoses at a time: each asks a metric store some dozens of questions.
+const DIAGNOSES: usize = 4;
 
 /// The group that the HPA asks for external metrics.
 pub const METRICS_GROUP: &str = "external.metrics.k8s.io";
@@ -130,11 +133,19 @@ impl Operator {
     pub fn explain_handler(&self, explanations: &Explanations) -> Handler {
         let shared = Arc::clone(&self.shared);
         let rest = explanations.handler();
+        let room = Arc::new(Semaphore::new(DIAGNOSES));
         Arc::new(move |request| match diagnosis::asked(&request) {
             None => rest(request),
             Some(key) => {
-                let shared = Arc::clone(&shared);
-                Box::pin(async move { diagnosis::answer(&shared, &key).await })
+                let (shared, room) = (Arc::clone(&shared), Arc::clone(&room));
+                Box::pin(async move {
+                    let Ok(_place) = room.try_acquire() else {
+                        let text = "enough triggers are being asked already, try again in a moment";
+                        let code = http::StatusCode::TOO_MANY_REQUESTS;
+                        return answer::refused(code, "TooManyRequests", text);
+                    };
+                    diagnosis::answer(&shared, &key).await
+                })
             }
         })
     }

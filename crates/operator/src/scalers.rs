@@ -12,7 +12,7 @@ use serde_json::Value;
 use triggers::{MetricType, Trigger};
 
 use crate::state::{Key, Shared};
-use crate::{auth, env, target};
+use crate::{auth, target};
 
 /// All triggers of one generation of a ScaledObject.
 pub(crate) struct Scalers {
@@ -96,7 +96,7 @@ pub(crate) async fn of(
     Ok(built)
 }
 
-/// Everything that a trigger is built from, credentials and environment too.
+/// Everything that a trigger is built from, credentials too.
 pub(crate) async fn input(
     shared: &Shared,
     object: &ScaledObject,
@@ -105,9 +105,7 @@ pub(crate) async fn input(
     workload: Option<&Value>,
 ) -> triggers::Input {
     let resolved = auth::resolve(shared, object, entry.authentication_ref.as_ref(), workload).await;
-    let container = &object.spec.scale_target_ref.env_source_container_name;
     triggers::Input {
-        resolved_env: env::of_target(shared, object, workload, container).await,
         auth_params: resolved.params,
         pod_identity: resolved.identity,
         ..triggers::Input::of(object, index)

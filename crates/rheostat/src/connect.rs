@@ -24,7 +24,11 @@ pub async fn config(kubeconfig: Option<&Path>, hint: &str) -> Result<kube::Confi
             kube::Config::from_custom_kubeconfig(read, &options).await
         }
         None => match kube::Config::from_kubeconfig(&options).await {
-            Err(error) => kube::Config::incluster().map_err(|_| error),
+            // One that is named and cannot be used is no reason to act on
+            // another cluster.
+            Err(error) if std::env::var_os("KUBECONFIG").is_none() => {
+                kube::Config::incluster().map_err(|_| error)
+            }
             found => found,
         },
     };

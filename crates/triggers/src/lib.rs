@@ -167,8 +167,6 @@ impl PodIdentity {
 pub struct Input {
     /// The trigger's `metadata`.
     pub metadata: BTreeMap<String, String>,
-    /// Environment of the scale target's container.
-    pub resolved_env: BTreeMap<String, String>,
     /// Parameters resolved from the TriggerAuthentication.
     pub auth_params: BTreeMap<String, String>,
     /// Its pod identity.

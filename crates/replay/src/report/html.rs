@@ -95,10 +95,10 @@ impl Report {
         }
         body += "</dl><p class=\"dim\">Ideal: the fewest GPU-hours with as much unmet, had the \
                  load been known beforehand. Unmet: work that could not be served.</p>";
-        // In a script element only `</` could end the data early.
+        // In a script element `</` ends the data early, and `<!--` hides its end.
         let origin = self.load.origin as f64 / 1000.0;
         let data = json!({"charts": charts, "origin": (origin >= FIRST_DATE).then_some(origin)});
-        let data = data.to_string().replace("</", "<\\/");
+        let data = data.to_string().replace('<', "\\u003c");
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\

@@ -27,8 +27,8 @@ pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject)
             ..TriggerSeen::default()
         };
         let from_env = entry.metadata.keys().any(|key| key.ends_with("FromEnv"));
-        triggers.push(if matches!(entry.trigger_type.as_str(), "cpu" | "memory") {
-            not_asked("the HPA reads it from metrics.k8s.io itself; its condition says how")
+        triggers.push(if let Some(known) = operator::of_resource(index, entry) {
+            known
         } else if entry.trigger_type != "prometheus" {
             not_asked("only the operator asks it")
         } else if entry.authentication_ref.is_some() || from_env {
@@ -46,9 +46,10 @@ pub(super) async fn diagnosis(client: &Client, scaled: &api::keda::ScaledObject)
             let service = service(client, namespace, direct);
             let context = Context::new(service, clock::Clock::system());
             let seen = operator::diagnose(&entry.trigger_type, &input, &context).await;
-            match (&seen.failed, seen.elements) {
-                // That this machine has no way there is not the cluster's fault.
-                (Some(why), None) => not_asked(&format!("from here: {why}")),
+            match &seen.failed {
+                // That this machine has no way there is not the cluster's fault;
+                // what a server answers is.
+                Some(why) if why.starts_with("Get ") => not_asked(&format!("from here: {why}")),
                 _ => seen,
             }
         });
@@ -106,7 +107,13 @@ async fn proxied(
     let scheme = if https { "https:" } else { "" };
     let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
     let path = format!("/api/v1/namespaces/{namespace}/services/{scheme}{name}:{port}/proxy{rest}");
-    let asked = http::Request::get(path).body(kube::client::Body::empty())?;
+    let mut asked = http::Request::get(path).body(kube::client::Body::empty())?;
+    *asked.headers_mut() = request.headers().clone();
+    asked.headers_mut().remove(http::header::HOST);
+    if asked.headers().contains_key(http::header::AUTHORIZATION) {
+        let why = "its server wants a password, which the API server's proxy would take for itself";
+        return Err(why.into());
+    }
     let reply = client.send(asked).await?;
     let (head, body) = reply.into_parts();
     let body = Limited::new(body, LONGEST).collect().await?.to_bytes();

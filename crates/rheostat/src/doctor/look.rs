@@ -215,7 +215,7 @@ impl Looker {
             Some(object) => seen.scaled = Some(Look::Got(object)),
             None => match (found(&all), scaled) {
                 (Some(hpa), _) => seen.hpa = Look::Got(hpa),
-                (None, Look::Got(_)) => {}
+                (None, Look::Got(_)) => seen.hpa = all.map_nothing(),
                 (None, unseen) => seen.scaled = Some(unseen.map_nothing()),
             },
         }

@@ -84,11 +84,7 @@ fn look_and_print(args: &Args) -> Result<u8> {
         "json" => serde_json::to_string_pretty(&report)? + "\n",
         _ => report.text(),
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader has had enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        other => other?,
-    }
+    crate::inout::print(&text)?;
     Ok(status(&report))
 }
 
@@ -104,13 +100,7 @@ fn parse(object: &str) -> Result<(Kind, String)> {
 
 /// The exit status that a report asks for.
 fn status(report: &Report) -> u8 {
-    let links = || report.chains.iter().flat_map(|chain| &chain.links);
-    let blind = links().any(|link| match link.name.as_str() {
-        "API server" => link.state == State::Broken,
-        "ScaledObject" | "ScaledObjects" => link.state == State::Unknown,
-        _ => false,
-    });
-    match (blind, report.broken()) {
+    match (report.blind(), report.broken()) {
         (true, _) => BLIND,
         (false, Some(_)) => 1,
         (false, None) => 0,

@@ -1,6 +1,5 @@
 //! HPAs that KEDA's own code made of ScaledObjects, and its updates of them.
 
-use std::collections::BTreeMap;
 
 use api::keda::{Gvkr, ScaledObject};
 use api::quantity::Quantity;
@@ -12,18 +11,12 @@ use crate::{Input, parse};
 
 fn plan(object: &ScaledObject) -> Result<HpaPlan, String> {
     let mut specs = Vec::new();
-    let env: BTreeMap<String, String> = [("PROM_URL", "http://env-prom:9090"), ("N", "7")]
-        .map(|(k, v)| (k.into(), v.into()))
-        .into();
     for (index, trigger) in object.spec.triggers.iter().enumerate() {
         if resource::is_resource(trigger) {
             specs.push(resource::parse(trigger).map_err(|error| error.to_string())?);
             continue;
         }
-        let input = Input {
-            resolved_env: env.clone(),
-            ..Input::of(object, index)
-        };
+        let input = Input::of(object, index);
         let spec = parse(&trigger.trigger_type, &input).map_err(|e| e.to_string())?;
         specs.push(spec.for_hpa());
     }

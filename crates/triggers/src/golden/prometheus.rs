@@ -168,7 +168,6 @@ pub(super) async fn check(case: &Value) -> Result<(), String> {
     let out = &case["out"];
     let input = Input {
         metadata: map(&case["metadata"]),
-        resolved_env: map(&case["resolvedEnv"]),
         auth_params: map(&case["authParams"]),
         pod_identity: PodIdentity::of(case["podIdentity"].as_str().unwrap_or("")),
         metric_type: case["metricType"].as_str().map(str::to_owned),
