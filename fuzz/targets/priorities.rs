@@ -7,6 +7,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     if let Ok(priorities) = decide::nodes::Priorities::parse(text) {
         let group = "aks-gpunp-36854149-vmss";
-        assert_eq!(priorities.of(group), priorities.of(group));
+        let _ = priorities.of(group);
     }
 });

@@ -26,11 +26,6 @@ impl Body {
     pub fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(stream)))
     }
-
-    /// Whether this is a stream without a known end.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.0, Kind::Stream(_))
-    }
 }
 
 impl std::fmt::Debug for Body {

@@ -61,15 +61,6 @@ impl Resource {
     pub fn has_subresource(&self, name: &str) -> bool {
         self.subresources.iter().any(|s| s == name)
     }
-
-    /// `Deployment.apps`, as validation errors name a kind.
-    pub fn qualified_kind(&self) -> String {
-        if self.group.is_empty() {
-            self.kind.clone()
-        } else {
-            format!("{}.{}", self.kind, self.group)
-        }
-    }
 }
 
 /// `v1`, `apps/v1`

@@ -243,7 +243,9 @@ impl Budget {
                     }
                 }
             }
-            replicas.values().sum()
+            replicas
+                .values()
+                .fold(0i64, |all, n| all.saturating_add(*n))
         } else {
             i64::try_from(pods.len()).unwrap_or(i64::MAX)
         };

@@ -76,6 +76,7 @@ pub async fn run(
         options,
         state: State::default(),
         misread: None,
+        priorities: None,
     };
     loop {
         let wake = controller.round(&mut view).await;
@@ -135,6 +136,8 @@ struct Controller {
     state: State,
     /// What was told last about priorities that cannot be read.
     misread: Option<String>,
+    /// The priorities as last read.
+    priorities: Option<Priorities>,
 }
 
 impl Controller {
@@ -219,11 +222,13 @@ impl Controller {
         let map = match api.get_opt(name).await {
             Ok(Some(map)) => map,
             Ok(None) => {
-                self.misread = None;
+                (self.misread, self.priorities) = (None, None);
                 return;
             }
             Err(error) => {
-                tracing::warn!(%error, "reading {namespace}/{name} failed, the price decides");
+                // A hiccup must not order the nodes that the ranking puts last.
+                tracing::warn!(%error, "reading {namespace}/{name} failed, the last ones count");
+                rank(self.priorities.as_ref(), pools);
                 return;
             }
         };
@@ -231,14 +236,14 @@ impl Controller {
         let problem = match text.map(|text| Priorities::parse(text)) {
             Some(Ok(priorities)) => {
                 self.misread = None;
-                for pool in pools {
-                    pool.priority = priorities.of(&pool.group);
-                }
+                self.priorities = Some(priorities);
+                rank(self.priorities.as_ref(), pools);
                 return;
             }
             Some(Err(error)) => error.to_string(),
             None => format!("there is no key {key}"),
         };
+        self.priorities = None;
         if self.misread.as_ref() != Some(&problem) {
             let event = Event {
                 target: Target::Status,
@@ -291,5 +296,11 @@ impl Controller {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         api.evict(&key.name, &EvictParams::default()).await?;
         Ok(())
+    }
+}
+
+fn rank(priorities: Option<&Priorities>, pools: &mut [PoolView]) {
+    for pool in pools {
+        pool.priority = priorities.and_then(|p| p.of(&pool.group));
     }
 }

@@ -44,14 +44,6 @@ pub struct LabelSelectorRequirement {
 }
 
 impl LabelSelector {
-    /// Exactly these labels.
-    pub fn from_labels(labels: BTreeMap<String, String>) -> LabelSelector {
-        LabelSelector {
-            match_labels: labels,
-            match_expressions: Vec::new(),
-        }
-    }
-
     /// Ready for matching. An empty selector matches everything (the absent
     /// one, which this type cannot express, matches nothing).
     pub fn to_selector(&self) -> Result<Selector, SelectorError> {

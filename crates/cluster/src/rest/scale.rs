@@ -1,7 +1,5 @@
 //! The scale subresource, for clients and for the autoscaler inside.
 
-use std::sync::Arc;
-
 use api::selector::LabelSelector;
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -11,7 +9,6 @@ use super::patch::{Kind, apply_to, kind};
 use super::read::fetch;
 use super::write::{options, read_body, rename, validation};
 use super::{Call, Target, answer};
-use crate::cluster::WriteOptions;
 use crate::crd::ScalePaths;
 use crate::resource::{Endpoint, Resource};
 use crate::status::{Cause, Status};
@@ -137,33 +134,6 @@ impl Cluster {
         let row = self.row(resource)?;
         let object = self.get(&row.name, ns, name)?;
         scale_of(&row, &row.version, &views::current(&row, &object))
-    }
-
-    /// Changes wished-for replicas through the scale subresource.
-    ///
-    /// With `version`, only that resourceVersion of the object is changed.
-    pub fn set_scale(
-        &self,
-        resource: &str,
-        ns: &str,
-        name: &str,
-        replicas: i64,
-        version: Option<&str>,
-    ) -> Result<Arc<Value>, Status> {
-        let row = self.row(resource)?;
-        let old = self.get(&row.name, ns, name)?;
-        if version.is_some_and(|v| v != value::resource_version(&old)) {
-            return Err(Status::modified(&row.name, name));
-        }
-        let mut new = views::current(&row, &old).into_owned();
-        set_replicas(&row, &row.version, &mut new, replicas)?;
-        let options = WriteOptions {
-            internal: true,
-            subresource: "scale",
-            manager: "kube-controller-manager".to_owned(),
-            ..WriteOptions::default()
-        };
-        self.update_row(&row, &old, new, &options).map(|w| w.object)
     }
 }
 

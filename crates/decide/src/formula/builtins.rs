@@ -20,26 +20,31 @@ pub(super) fn is_builtin(name: &str) -> bool {
     NAMES.binary_search(&name).is_ok()
 }
 
+/// One argument of a builtin with a predicate.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Argument {
+    Expression,
+    Predicate,
+    OptionalExpression,
+    OptionalPredicate,
+}
+
+/// What a builtin that looks at the elements of a collection one by one takes;
+/// nothing of the others.
+pub(super) fn predicate_arguments(name: &str) -> Option<&'static [Argument]> {
+    use Argument::{Expression, OptionalExpression, OptionalPredicate, Predicate};
+    Some(match name {
+        "all" | "none" | "any" | "one" | "filter" | "map" | "find" | "findIndex" | "findLast"
+        | "findLastIndex" | "groupBy" => &[Expression, Predicate],
+        "count" | "sum" => &[Expression, OptionalPredicate],
+        "sortBy" | "reduce" => &[Expression, Predicate, OptionalExpression],
+        _ => return None,
+    })
+}
+
 /// Whether it looks at the elements of a collection one by one.
 pub(super) fn takes_predicate(name: &str) -> bool {
-    matches!(
-        name,
-        "all"
-            | "none"
-            | "any"
-            | "one"
-            | "filter"
-            | "map"
-            | "count"
-            | "sum"
-            | "find"
-            | "findIndex"
-            | "findLast"
-            | "findLastIndex"
-            | "groupBy"
-            | "sortBy"
-            | "reduce"
-    )
+    predicate_arguments(name).is_some()
 }
 
 /// A mistake in a call: the argument it is about, where it is about one.

@@ -1,34 +1,20 @@
 //! From tokens to a tree.
 
+use super::builtins::{Argument, predicate_arguments};
 use super::lex::{Kind, Token};
 use super::tree::{Node, What};
 use super::{Fault, builtins, number};
 
-/// Deepest tree; evaluation recurses as deep.
+/// Deepest nesting, and longest chain of operators or members.
 const MAX_DEPTH: usize = 300;
+
+/// Highest tree; evaluation recurses as deep. A link of a chain makes up to
+/// three nodes. Nesting alone would not bound it: a group of chains may be the
+/// left end of the next chain, and so on.
+const MAX_HEIGHT: usize = 3 * MAX_DEPTH;
 
 /// Most nodes of a tree, as in the original, and so most tokens.
 pub(super) const MAX_NODES: usize = 10_000;
-
-/// What a builtin with a predicate takes after the collection.
-fn predicate_arguments(name: &str) -> Option<&'static [Argument]> {
-    use Argument::{Expression, OptionalExpression, OptionalPredicate, Predicate};
-    Some(match name {
-        "all" | "none" | "any" | "one" | "filter" | "map" | "find" | "findIndex" | "findLast"
-        | "findLastIndex" | "groupBy" => &[Expression, Predicate],
-        "count" | "sum" => &[Expression, OptionalPredicate],
-        "sortBy" | "reduce" => &[Expression, Predicate, OptionalExpression],
-        _ => return None,
-    })
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Argument {
-    Expression,
-    Predicate,
-    OptionalExpression,
-    OptionalPredicate,
-}
 
 /// How tightly an operator between two values binds.
 fn precedence(operator: &str) -> Option<u32> {
@@ -74,7 +60,7 @@ pub(super) struct Parser<'a> {
 type Parsed = Result<Node, Fault>;
 
 fn node(at: usize, what: What) -> Node {
-    Node { at, what }
+    Node::new(at, what)
 }
 
 /// Parses a whole formula.
@@ -132,12 +118,16 @@ impl<'a> Parser<'a> {
 
     fn deeper(&mut self) -> Result<(), Fault> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.error(format!(
-                "the formula is nested too deeply: more than {MAX_DEPTH} levels"
-            )));
+        match self.depth > MAX_DEPTH {
+            true => Err(self.too_deep(MAX_DEPTH)),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    fn too_deep(&self, most: usize) -> Fault {
+        self.error(format!(
+            "the formula is nested too deeply: more than {most} levels"
+        ))
     }
 
     /// A second place for a node in the tree. Copies of copies double at each
@@ -170,9 +160,12 @@ impl<'a> Parser<'a> {
     fn expression(&mut self, least: u32) -> Parsed {
         let depth = self.depth;
         self.deeper()?;
-        let parsed = self.expression_inside(least);
+        let parsed = self.expression_inside(least)?;
         self.depth = depth;
-        parsed
+        match parsed.height > MAX_HEIGHT {
+            true => Err(self.too_deep(MAX_HEIGHT)),
+            false => Ok(parsed),
+        }
     }
 
     fn expression_inside(&mut self, least: u32) -> Parsed {

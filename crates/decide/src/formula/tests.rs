@@ -159,6 +159,17 @@ fn the_deepest_tree_fits_on_the_stack() {
         }
         assert!((50..399).contains(&deepest), "{open}: {deepest}");
     }
+    // A chain whose left end is a group that is a chain whose left end …
+    for (inner, link) in [("1", "+1"), ("now()", ".UTC()"), ("{}", "?.k")] {
+        let groups = |n: usize| {
+            let chains = format!("{})", link.repeat(200)).repeat(n);
+            run(&format!("{}{inner}{chains}", "(".repeat(n)))
+        };
+        let refused = |n| matches!(groups(n), Err(FormulaError::Invalid(e)) if e.contains("nested too deeply"));
+        // As high as it may be, it runs in the stack of a thread.
+        assert!((1..5).any(|n| !refused(n)), "{link}");
+        assert!((5..12).all(refused), "{link}");
+    }
 }
 
 #[test]

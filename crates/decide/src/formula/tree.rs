@@ -5,6 +5,8 @@
 pub(super) struct Node {
     pub at: usize,
     pub what: What,
+    /// Nodes on the longest way down, this one included.
+    pub height: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,18 @@ pub(super) enum What {
 }
 
 impl Node {
+    /// A node over its children.
+    pub fn new(at: usize, what: What) -> Self {
+        let mut node = Self {
+            at,
+            what,
+            height: 0,
+        };
+        let below = node.children().into_iter().map(|child| child.height);
+        node.height = 1 + below.max().unwrap_or(0);
+        node
+    }
+
     /// The nodes directly below.
     pub fn children(&self) -> Vec<&Node> {
         match &self.what {

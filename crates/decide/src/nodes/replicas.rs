@@ -1,6 +1,7 @@
 //! Which pods are about to exist: those that wait for a node, those that a
 //! workload has still to make, and those that come with every node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::selector::{LabelSelector, Selector};
@@ -46,11 +47,9 @@ impl Workload {
         })
     }
 
+    /// Whether a pod of its namespace is one of its own.
     fn owns(&self, pod: &PodInfo) -> bool {
-        *pod.key.namespace == *self.namespace
-            && !pod.finished
-            && !pod.terminating
-            && self.selector.matches(&pod.labels)
+        !pod.finished && !pod.terminating && self.selector.matches(&pod.labels)
     }
 }
 
@@ -58,11 +57,20 @@ impl Workload {
 /// nodes can be ordered while the pods are still being made.
 pub fn replica_plans<'a>(
     workloads: impl Iterator<Item = &'a Workload>,
-    pods: impl Iterator<Item = &'a PodInfo> + Clone,
+    pods: impl Iterator<Item = &'a PodInfo>,
 ) -> Vec<ReplicaPlan> {
+    let mut by_namespace: BTreeMap<&str, Vec<&PodInfo>> = BTreeMap::new();
+    for pod in pods {
+        by_namespace
+            .entry(&pod.key.namespace)
+            .or_default()
+            .push(pod);
+    }
     let mut plans = Vec::new();
     for workload in workloads {
-        let there = pods.clone().filter(|p| workload.owns(p)).count();
+        let near = by_namespace.get(workload.namespace.as_str());
+        let near = near.into_iter().flatten();
+        let there = near.filter(|pod| workload.owns(pod)).count();
         let there = i64::try_from(there).unwrap_or(i64::MAX);
         let missing = u32::try_from(workload.replicas.saturating_sub(there)).unwrap_or(0);
         if missing > 0 {

@@ -91,18 +91,6 @@ impl Store {
         }
     }
 
-    /// Records a scrape that failed: `up` is 0, everything scraped before goes stale.
-    pub fn ingest_failure(
-        &self,
-        extra_labels: &[(String, String)],
-        t_ms: i64,
-        previous: &mut ScrapeCache,
-    ) {
-        let mut inner = self.lock();
-        previous.retarget(&mut inner, extra_labels, t_ms);
-        previous.fail(&mut inner, t_ms);
-    }
-
     /// Marks everything of a target that no longer exists as stale, `up` included.
     pub fn end_target(&self, t_ms: i64, previous: &mut ScrapeCache) {
         previous.end(&mut self.lock(), t_ms);

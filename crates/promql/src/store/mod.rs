@@ -198,11 +198,6 @@ impl Store {
         }
         s
     }
-
-    /// Time of the newest sample.
-    pub fn newest_ms(&self) -> Option<i64> {
-        self.lock().newest_t
-    }
 }
 
 impl Inner {

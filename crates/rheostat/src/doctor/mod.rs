@@ -6,12 +6,11 @@ mod look;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use decide::explain::Kind;
-use doctor::{Report, State};
+use doctor::Report;
 
 use crate::connect::{self, Cluster};
 use look::Looker;

@@ -1,6 +1,5 @@
 //! HPAs that KEDA's own code made of ScaledObjects, and its updates of them.
 
-
 use api::keda::{Gvkr, ScaledObject};
 use api::quantity::Quantity;
 use decide::scale::hpa_spec::{self, HpaPlan};
