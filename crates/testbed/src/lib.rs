@@ -8,12 +8,14 @@ mod client;
 mod control_plane;
 mod golang;
 mod program;
+mod referee;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use control_plane::ControlPlane;
 pub use golang::{GoProgram, control_plane, promql_referee};
+pub use referee::Referee;
 
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]

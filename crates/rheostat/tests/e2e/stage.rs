@@ -15,6 +15,7 @@ use testbed::{ControlPlane, TestbedError};
 
 use crate::internet::Internet;
 use crate::operator::Operator;
+use crate::prometheus::Prometheus;
 
 pub fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -29,15 +30,38 @@ pub struct Stage {
 
 /// What a real API server has beside it; it goes in this order.
 struct Real {
+    kubeconfig: PathBuf,
     operator: Operator,
+    prometheus: Option<Prometheus>,
     _internet: Internet,
     _plane: Option<ControlPlane>,
     _folder: tempfile::TempDir,
 }
 
+/// Who keeps the samples and answers the queries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Samples {
+    /// The embedded store.
+    Store,
+    /// A Prometheus server, which lives in real time.
+    Prometheus,
+}
+
 /// Runs a test on the stage that `RHEOSTAT_E2E_ON` names.
-pub fn on_stage(test: impl AsyncFnOnce(&mut Stage)) {
+pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
     let on = std::env::var("RHEOSTAT_E2E_ON").unwrap_or_else(|_| "lab".to_owned());
+    if samples == Samples::Prometheus && on == "lab" {
+        println!("skipped: a Prometheus server does not follow the lab's simulated time");
+        return;
+    }
+    if samples == Samples::Prometheus && !Prometheus::is_there() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI has Debian's prometheus package"
+        );
+        println!("skipped: no prometheus here (Debian's package of that name has it)");
+        return;
+    }
     if on == "lab" {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -75,15 +99,17 @@ pub fn on_stage(test: impl AsyncFnOnce(&mut Stage)) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut stage = Stage::around(&kubeconfig, plane, folder).await;
+        let mut stage = Stage::around(&kubeconfig, plane, samples, folder).await;
         test(&mut stage).await;
     });
 }
 
 impl Stage {
-    async fn around(
+    /// The pipeline around an API server; `plane` goes when the stage does.
+    pub async fn around(
         kubeconfig: &Path,
         plane: Option<ControlPlane>,
+        samples: Samples,
         folder: tempfile::TempDir,
     ) -> Self {
         let config = Kubeconfig::read_from(kubeconfig).unwrap();
@@ -109,7 +135,14 @@ impl Stage {
             ..LabOptions::default()
         };
         let world = World::new(client.clone(), clock, &options);
-        let internet = Internet::open(world.names(), &world.authority, folder.path()).await;
+        let mut names = world.names();
+        let mut prometheus = None;
+        if samples == Samples::Prometheus {
+            let server = Prometheus::start(world.exporters.clone(), clock, folder.path()).await;
+            names.server = Some(server.service());
+            prometheus = Some(server);
+        }
+        let internet = Internet::open(names, &world.authority, folder.path()).await;
         let operator = Operator::install(&client, &config, &internet, folder.path()).await;
         for (_, part) in world.parts() {
             tokio::spawn(part);
@@ -120,7 +153,9 @@ impl Stage {
             client,
             clock,
             real: Some(Real {
+                kubeconfig: kubeconfig.to_path_buf(),
                 operator,
+                prometheus,
                 _internet: internet,
                 _plane: plane,
                 _folder: folder,
@@ -166,13 +201,34 @@ impl Stage {
         self.play(&story, 0..story.steps.len()).await
     }
 
-    /// Kills the operator and starts it again. The lab's lives and dies with the
-    /// lab.
-    pub async fn restart_operator(&mut self) {
+    /// How a process reaches the API server; nothing on the lab, whose
+    /// simulated time no process follows.
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        Some(&self.real.as_ref()?.kubeconfig)
+    }
+
+    /// A client of the API server.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Kills the operator. The lab's lives and dies with the lab.
+    pub fn stop_operator(&mut self) {
         if let Some(real) = &mut self.real {
             real.operator.kill();
+        }
+    }
+
+    /// Starts it again.
+    pub async fn start_operator(&mut self) {
+        if let Some(real) = &mut self.real {
             real.operator.start().await;
         }
+    }
+
+    /// The Prometheus server, where one keeps the samples.
+    pub fn prometheus(&self) -> Option<&Prometheus> {
+        self.real.as_ref()?.prometheus.as_ref()
     }
 
     fn operator_log(&self) -> String {
