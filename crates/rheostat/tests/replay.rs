@@ -208,9 +208,15 @@ fn explain_reads_the_log_of_a_replay() {
 #[test]
 fn decisions_between_syncs_are_explained_too() {
     let folder = tempfile::tempdir().unwrap();
-    let demand = day(folder.path());
     let log = folder.path().join("log.jsonl").display().to_string();
-    let direct = ["--demand", &demand, "--log", &log, "--actuation", "direct"];
+    let direct = [
+        "--demand",
+        "load.csv",
+        "--log",
+        &log,
+        "--actuation",
+        "direct",
+    ];
     let out = replay(&[&FILES[..], &direct].concat());
     assert_eq!(code(&out), 0, "{}", text(&out.stderr));
     let lines = fs::read_to_string(&log).unwrap();
