@@ -2,6 +2,11 @@
 // JSON out. A line with "series" replaces the data and is answered with {}; a
 // line with "query" is evaluated over them. Nothing is kept on disk: the
 // engine reads series from memory just as it reads them from a block.
+//
+// For timing a line with "store" adds its series to a time series database as
+// a server has it, in a folder that goes with the program; queries with
+// "repeat" are evaluated over that, so many times, and answered with how long
+// each took.
 package main
 
 import (
@@ -48,6 +53,10 @@ type request struct {
 	// Immediate removes metric names in the operation that loses them, as a
 	// server does by default, and not at the end of the query.
 	Immediate bool `json:"immediate"`
+	// Store are series for the database.
+	Store []series `json:"store"`
+	// Repeat is how often a query is evaluated over the database.
+	Repeat int `json:"repeat"`
 }
 
 type answer struct {
@@ -55,6 +64,8 @@ type answer struct {
 	Series []series `json:"series,omitempty"`
 	Text   string   `json:"text,omitempty"`
 	Error  string   `json:"error,omitempty"`
+	// Nanos is how long each evaluation took.
+	Nanos []int64 `json:"nanos,omitempty"`
 }
 
 func main() {
@@ -62,6 +73,8 @@ func main() {
 	in := json.NewDecoder(bufio.NewReaderSize(os.Stdin, 1<<20))
 	out := bufio.NewWriter(os.Stdout)
 	var held memory
+	var kept database
+	defer kept.close()
 	for in.More() {
 		var asked request
 		if err := in.Decode(&asked); err != nil {
@@ -69,7 +82,13 @@ func main() {
 			os.Exit(1)
 		}
 		var said answer
-		if asked.Query == "" {
+		if asked.Store != nil {
+			if err := kept.add(asked.Store); err != nil {
+				said.Error = err.Error()
+			}
+		} else if asked.Repeat > 0 {
+			said = kept.measure(immediate, asked)
+		} else if asked.Query == "" {
 			var err error
 			if held, err = load(asked.Series); err != nil {
 				said.Error = err.Error()
@@ -105,7 +124,14 @@ func engine(delayedNameRemoval bool) *promql.Engine {
 	})
 }
 
-func evaluate(engine *promql.Engine, held memory, asked request) answer {
+func evaluate(engine *promql.Engine, held storage.Queryable, asked request) answer {
+	result, done := execute(engine, held, asked)
+	defer done()
+	return tell(result)
+}
+
+// execute runs a query; the result lives until done is called.
+func execute(engine *promql.Engine, held storage.Queryable, asked request) (result *promql.Result, done func()) {
 	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
 	ctx := context.Background()
 	var query promql.Query
@@ -117,10 +143,12 @@ func evaluate(engine *promql.Engine, held memory, asked request) answer {
 		query, err = engine.NewRangeQuery(ctx, held, nil, asked.Query, at(asked.Start), at(asked.End), step)
 	}
 	if err != nil {
-		return answer{Error: err.Error()}
+		return &promql.Result{Err: err}, func() {}
 	}
-	defer query.Close()
-	result := query.Exec(ctx)
+	return query.Exec(ctx), query.Close
+}
+
+func tell(result *promql.Result) answer {
 	if result.Err != nil {
 		return answer{Error: result.Err.Error()}
 	}

@@ -18,14 +18,16 @@ use anyhow::{Context as _, Result, bail};
 const HELP: &str = "\
 cargo xtask TASK
 
-  ci              everything continuous integration runs: fmt --check, lint, tidy, deny, test
+  ci              everything continuous integration runs: fmt --check, lint, tidy, deny, test and,
+                  with Go, testbed test
   test [ARGS]     all tests (arguments go to cargo test)
   fmt [--check]   format the code
   lint            clippy, warnings are errors
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
   codegen         regenerate the committed tables
-  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, replay, store, cluster)
+  bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, replay, store,
+                  cluster; with Go: queries, control_plane)
   golden DIR      run recordings of the real programs, one line a file
   promqltest DIR  run Prometheus query tests, one line a file
   promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)
@@ -62,7 +64,8 @@ fn run(args: &[String]) -> Result<()> {
             tidy::run(&root()?)?;
             lint()?;
             deny()?;
-            cargo("test", &["--workspace".to_owned()])
+            cargo("test", &["--workspace".to_owned()])?;
+            testbed::run(&["test".to_owned()])
         }
         "bench" => bench(rest),
         "codegen" => codegen::run(rest),
@@ -133,9 +136,11 @@ fn e2e(args: &[String]) -> Result<()> {
 
 /// Runs every benchmark, or those named.
 fn bench(names: &[String]) -> Result<()> {
-    let mut args = vec!["-p".to_owned(), "rheostat-benches".to_owned()];
+    let mut args = ["-p", "rheostat-benches", "-p", "rheostat", "--no-fail-fast"]
+        .map(str::to_owned)
+        .to_vec();
     if names.is_empty() {
-        args.push("--no-fail-fast".to_owned());
+        args.push("--benches".to_owned());
     }
     for name in names {
         args.extend(["--bench".to_owned(), name.clone()]);

@@ -2,16 +2,47 @@
 
 #![allow(clippy::unwrap_used)]
 
-use decide::hpa::{DirectMemory, HpaConfig, HpaSpec, Numbers, Occasion, Seen, direct};
+use api::quantity::{Format, Quantity};
+use decide::hpa::{
+    DirectMemory, HpaConfig, HpaInput, HpaSpec, MetricObservation, Numbers, Occasion, Omitted,
+    PodObservation, ScaleObservation, Seen, direct, direct_explained,
+};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-fn numbers(min: i32, max: i32) -> Numbers {
+fn spec(min: i32, max: i32) -> HpaSpec {
     let spec = json!({"minReplicas": min, "maxReplicas": max, "metrics": [{"type": "External",
         "external": {"metric": {"name": "m"}, "target": {"type": "AverageValue",
         "averageValue": "10"}}}]});
-    Numbers::of(&HpaSpec::from_json(&spec).unwrap(), &HpaConfig::default()).unwrap()
+    HpaSpec::from_json(&spec).unwrap()
+}
+
+fn numbers(min: i32, max: i32) -> Numbers {
+    Numbers::of(&spec(min, max), &HpaConfig::default()).unwrap()
+}
+
+/// What the API shows of a course with as many ready pods as are asked for.
+fn input(spec: &HpaSpec, current: i32, milli: i64) -> HpaInput {
+    let pod = |n: i32| PodObservation {
+        name: format!("w-{n}"),
+        labels: [("app".to_owned(), "w".to_owned())].into(),
+        phase: "Running".to_owned(),
+        ready: Some(("True".to_owned(), None)),
+        ..PodObservation::default()
+    };
+    let reading = Quantity::from_milli(milli, Format::DecimalSI);
+    HpaInput {
+        spec: spec.clone(),
+        scale: ScaleObservation::Found {
+            spec_replicas: current,
+            status_replicas: current,
+            selector: "app=w".to_owned(),
+        },
+        metrics: [(0, MetricObservation::External(Ok(vec![reading])))].into(),
+        pods: (0..current).map(pod).collect(),
+        ..HpaInput::default()
+    }
 }
 
 /// Replicas after each step; a step is seconds since the last one and a reading.
@@ -46,6 +77,45 @@ fn course(numbers: &Numbers, steps: &[(i64, i64)]) -> Vec<(Timestamp, i32)> {
 }
 
 proptest! {
+    #[test]
+    fn the_reasons_lead_to_the_number(
+        steps in proptest::collection::vec((1..9i64, 0..400i64), 1..60),
+    ) {
+        let spec = spec(1, 40);
+        let numbers = numbers(1, 40);
+        let (mut memory, mut told) = (DirectMemory::default(), DirectMemory::default());
+        let mut now = Timestamp::from_second(1_767_225_600).unwrap();
+        let mut current = 1;
+        for (at, (gap, value)) in steps.into_iter().enumerate() {
+            now += SignedDuration::from_secs(gap);
+            let occasion = if at % 4 == 0 { Occasion::Sync } else { Occasion::Sample };
+            let seen = Seen {
+                current,
+                running: current,
+                ready: usize::try_from(current).ok(),
+                asleep: false,
+                readings: &[Some(value * 1000)],
+            };
+            let outcome = direct(&numbers, &mut memory, &seen, occasion, now);
+            let both = (&input(&spec, current, value * 1000), &seen);
+            let (same, e) = direct_explained(&numbers, &mut told, both, occasion, now);
+            prop_assert_eq!((outcome, &memory), (same, &told));
+            prop_assert_eq!(e.desired, outcome.desired);
+            let asked = e.proposals[0].replicas.unwrap();
+            prop_assert_eq!(e.steps.first().map_or(e.desired, |s| s.from), asked);
+            prop_assert_eq!(e.steps.last().map_or(asked, |s| s.to), e.desired);
+            for pair in e.steps.windows(2) {
+                prop_assert_eq!(pair[0].to, pair[1].from);
+            }
+            for other in &e.otherwise {
+                prop_assert!(other.replicas != e.desired);
+                let between = other.without == Omitted::BetweenSyncs;
+                prop_assert!(occasion == Occasion::Sample || !between);
+            }
+            current = outcome.desired;
+        }
+    }
+
     #[test]
     fn no_window_of_15_s_exceeds_the_hpas_cap(
         steps in proptest::collection::vec((1..9i64, 0..4000i64), 1..200),

@@ -20,7 +20,7 @@ pub use cluster::{cluster, exporters};
 pub use object::{listed, object, questions};
 pub use report::{Chain, Report};
 pub use room::waiting;
-pub use scaling::{hpa_name, maker};
+pub use scaling::maker;
 
 /// How a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 use api::keda::{SCALED_OBJECT_LABEL, ScaledObject};
 use api::near;
+use decide::scale::hpa_spec::hpa_name_in_use;
 use decide::scale::pause::Steering;
 use serde_json::Value;
 
@@ -254,7 +255,7 @@ pub(crate) fn hpa(seen: &ObjectSeen, scaled: Option<&ScaledObject>, scale: &Scal
         return unseen;
     }
     let Some(hpa) = seen.hpa.got() else {
-        let name = scaled.map(hpa_name).unwrap_or_default();
+        let name = scaled.map(hpa_name_in_use).unwrap_or_default();
         return Link::broken(
             NAME,
             format!("{name} does not exist"),
@@ -306,17 +307,6 @@ pub(crate) fn hpa(seen: &ObjectSeen, scaled: Option<&ScaledObject>, scale: &Scal
         NAME,
         format!("{name}: ScalingActive {status} ({reason}){limited}"),
     )
-}
-
-/// The name of a ScaledObject's HPA.
-pub fn hpa_name(scaled: &ScaledObject) -> String {
-    let config = scaled.spec.advanced.as_ref();
-    let config = config.and_then(|a| a.horizontal_pod_autoscaler_config.as_ref());
-    match config.map(|config| config.name.as_str()) {
-        Some(name) if !name.is_empty() => name.to_owned(),
-        _ if !scaled.status.hpa_name.is_empty() => scaled.status.hpa_name.clone(),
-        _ => format!("keda-hpa-{}", scaled.metadata.name),
-    }
 }
 
 /// The ScaledObject that made an HPA.

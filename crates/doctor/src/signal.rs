@@ -235,13 +235,9 @@ fn scrape(around: &Around<'_>, selector: &SelectorSeen) -> Link {
     }
     if let Some(age) = selector.age {
         let series = match selector.matching {
-            0 => count(
-                usize::try_from(selector.named).unwrap_or(usize::MAX),
-                "series",
-            ),
+            0 => format!("{} series", selector.named),
             n => format!("{n} series selected"),
         };
-        let series = series.replace("seriess", "series");
         if age > OLD {
             return Link::broken(
                 label,

@@ -26,4 +26,5 @@ mod world;
 
 pub use gpus::Loads;
 pub use lab::{Delays, Lab, LabError, LabOptions};
+pub use pages::Exporters;
 pub use world::{Part, World};

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use tower::BoxError;
+use tower::{BoxError, ServiceExt as _};
 use triggers::HttpService;
 
 use crate::authority::Authority;
@@ -31,6 +31,8 @@ enum Place {
 pub struct Names {
     /// The embedded store.
     pub store: promql::store::Store,
+    /// A Prometheus server that answers in the store's place.
+    pub server: Option<HttpService>,
     /// The local token authority.
     pub authority: Authority,
     /// Simulated time.
@@ -43,12 +45,13 @@ impl Names {
     /// The network as the HTTP client that triggers are given.
     pub fn service(self) -> HttpService {
         let service = tower::service_fn(move |request: Request<Bytes>| {
-            std::future::ready(self.answer(request))
+            let names = self.clone();
+            async move { names.answer(request).await }
         });
         HttpService::new(service)
     }
 
-    fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, BoxError> {
+    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, BoxError> {
         let host = request.uri().host().unwrap_or("").to_ascii_lowercase();
         let alias = request
             .uri()
@@ -59,16 +62,15 @@ impl Names {
         } else {
             resolve(&host)
         } {
-            Some(Place::Store) => Ok(self.query(request)),
+            Some(Place::Store) => self.query(request).await,
             Some(Place::GuardedStore) => {
                 let now = self.clock.now();
                 let shown = bearer(&request);
                 let accepted = shown.is_some_and(|token| self.authority.accepts(token, now));
-                Ok(if accepted {
-                    self.query(request)
-                } else {
-                    unauthorized()
-                })
+                match accepted {
+                    true => self.query(request).await,
+                    false => Ok(unauthorized()),
+                }
             }
             Some(Place::Authority) => Ok(self.authority.handle(request)),
             None => Err(format!(
@@ -81,7 +83,7 @@ impl Names {
 
     /// Azure and most proxies serve the API below a prefix; the store's own
     /// paths begin at `/api/v1`.
-    fn query(&self, request: Request<Bytes>) -> Response<Bytes> {
+    async fn query(&self, request: Request<Bytes>) -> Result<Response<Bytes>, BoxError> {
         let (mut head, body) = request.into_parts();
         if let Some(at) = head
             .uri
@@ -94,11 +96,11 @@ impl Names {
                 head.uri = uri;
             }
         }
-        prometheus(
-            &self.store,
-            &Request::from_parts(head, body),
-            self.clock.now(),
-        )
+        let request = Request::from_parts(head, body);
+        match &self.server {
+            Some(server) => server.clone().oneshot(request).await,
+            None => Ok(prometheus(&self.store, &request, self.clock.now())),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! plugin shows GPUs, and brings its page into the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use exporter::{Attribution, Exporter, Owner};
@@ -33,11 +34,42 @@ const MEMORY: f64 = 0.9;
 /// Time that a scrape may take.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The exporter of one node, for whoever scrapes it.
+type Shared = Arc<Mutex<Exporter<SimulatedGpus>>>;
+
+/// The exporters that there are, as a scraper finds them.
+#[derive(Clone, Default)]
+pub struct Exporters {
+    by_node: Arc<Mutex<BTreeMap<String, (Vec<(String, String)>, Shared)>>>,
+}
+
+impl Exporters {
+    /// Each node with the labels of its target.
+    pub fn targets(&self) -> BTreeMap<String, Vec<(String, String)>> {
+        let nodes = lock(&self.by_node);
+        let labels = nodes.iter().map(|(name, (l, _))| (name.clone(), l.clone()));
+        labels.collect()
+    }
+
+    /// A node's page as of now.
+    pub fn page(&self, node: &str, now: Timestamp) -> Option<String> {
+        let nodes = lock(&self.by_node);
+        let (_, exporter) = nodes.get(node)?;
+        Some(lock(exporter).page(now).to_owned())
+    }
+}
+
+/// A panic elsewhere leaves an exporter whole.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the pages are made from and where they go.
 pub(crate) struct Pages {
     pub client: Client,
     pub clock: clock::Clock,
     pub store: Store,
+    pub exporters: Exporters,
     pub loads: Loads,
     pub kubelet: KubeletView,
     pub sample: Duration,
@@ -45,7 +77,7 @@ pub(crate) struct Pages {
 }
 
 struct GpuNode {
-    exporter: Exporter<SimulatedGpus>,
+    exporter: Shared,
     cache: ScrapeCache,
     target: Vec<(String, String)>,
     /// By GPU: whether a pod has it, as of the last sample.
@@ -55,6 +87,7 @@ struct GpuNode {
 #[derive(Default)]
 struct State {
     nodes: BTreeMap<String, GpuNode>,
+    exporters: Exporters,
     workloads: Workloads,
     /// Of a list that is under way: what it has not named yet.
     unseen_nodes: BTreeSet<String>,
@@ -77,7 +110,10 @@ impl Pages {
         let mut scrape = interval(self.scrape);
         sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
         scrape.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut state = State::default();
+        let mut state = State {
+            exporters: self.exporters.clone(),
+            ..State::default()
+        };
         loop {
             tokio::select! {
                 biased;
@@ -130,7 +166,7 @@ impl Pages {
         }
         state.drive(&uses, &utilization);
         for node in state.nodes.values_mut() {
-            node.exporter.sample(now);
+            lock(&node.exporter).sample(now);
         }
         self.loads.publish(utilization);
         for (workload, error) in errors {
@@ -142,7 +178,8 @@ impl Pages {
         let now = self.clock.now();
         let mut targets = Vec::new();
         for node in state.nodes.values_mut() {
-            let page = node.exporter.page(now);
+            let mut exporter = lock(&node.exporter);
+            let page = exporter.page(now);
             let summary =
                 self.store
                     .ingest(page, &node.target, now.as_millisecond(), &mut node.cache);
@@ -252,8 +289,12 @@ impl State {
             ("job".to_owned(), "nvidia-dcgm-exporter".to_owned()),
             ("instance".to_owned(), format!("{address}:{PORT}")),
         ];
+        let exporter = Exporter::new(&name, source, exporter::Options::default());
+        let exporter = Arc::new(Mutex::new(exporter));
+        let shared = (target.clone(), Arc::clone(&exporter));
+        lock(&self.exporters.by_node).insert(name.clone(), shared);
         let gpu_node = GpuNode {
-            exporter: Exporter::new(&name, source, exporter::Options::default()),
+            exporter,
             cache: ScrapeCache::new(),
             target,
             busy: vec![false; gpus],
@@ -262,6 +303,7 @@ impl State {
     }
 
     fn end_node(&mut self, name: &str, store: &Store, now: Timestamp) {
+        lock(&self.exporters.by_node).remove(name);
         if let Some(mut node) = self.nodes.remove(name) {
             store.end_target(now.as_millisecond(), &mut node.cache);
         }
@@ -286,17 +328,19 @@ impl State {
                 },
                 None => Work::default(),
             };
-            node.exporter.source_mut().set(index, work);
-            node.exporter.attribute(index, Some(attribution(on)));
+            let mut exporter = lock(&node.exporter);
+            exporter.source_mut().set(index, work);
+            exporter.attribute(index, Some(attribution(on)));
             if let Some(busy) = node.busy.get_mut(index) {
                 *busy = true;
             }
         }
         for node in self.nodes.values_mut() {
+            let mut exporter = lock(&node.exporter);
             for index in 0..node.busy.len() {
                 if !node.busy[index] {
-                    node.exporter.source_mut().set(index, Work::default());
-                    node.exporter.attribute(index, None);
+                    exporter.source_mut().set(index, Work::default());
+                    exporter.attribute(index, None);
                 }
             }
         }

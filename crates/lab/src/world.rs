@@ -13,7 +13,7 @@ use crate::cloud::{self, Cloud};
 use crate::gpus::Loads;
 use crate::kubelet::{self, KubeletView};
 use crate::names::Names;
-use crate::pages::Pages;
+use crate::pages::{Exporters, Pages};
 use crate::{Delays, LabOptions};
 
 /// Memory for samples: two weeks of a small cluster, one day of a large one.
@@ -39,6 +39,8 @@ pub struct World {
     pub authority: Authority,
     /// What the kubelets know of their pods.
     pub kubelet: KubeletView,
+    /// The exporters of the GPU nodes, which the store scrapes.
+    pub exporters: Exporters,
     delays: Delays,
     aliases: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl World {
             loads: Loads::default(),
             authority: Authority::new(clock, options.seed),
             kubelet: KubeletView::new(clock),
+            exporters: Exporters::default(),
             delays: options.delays.clone(),
             aliases: options.store_hosts.clone(),
             client,
@@ -77,6 +80,7 @@ impl World {
             client: self.client.clone(),
             clock: self.clock,
             store: self.store.clone(),
+            exporters: self.exporters.clone(),
             loads: self.loads.clone(),
             kubelet: self.kubelet.clone(),
             sample: self.delays.sample,
@@ -108,6 +112,7 @@ impl World {
     pub fn names(&self) -> Names {
         Names {
             store: self.store.clone(),
+            server: None,
             authority: self.authority.clone(),
             clock: self.clock,
             aliases: self.aliases.clone(),

@@ -52,6 +52,8 @@ pub(crate) struct Followed<T> {
     known: BTreeMap<Key, T>,
     unseen: BTreeSet<Key>,
     listed: bool,
+    /// Whether the last attempt failed, which is told once.
+    failing: bool,
 }
 
 impl<T: PartialEq> Followed<T> {
@@ -63,6 +65,7 @@ impl<T: PartialEq> Followed<T> {
             known: BTreeMap::new(),
             unseen: BTreeSet::new(),
             listed: false,
+            failing: false,
         }
     }
 
@@ -89,6 +92,8 @@ impl<T: PartialEq> Followed<T> {
 
     /// Takes note of an event; true if something that is read has changed.
     pub fn take(&mut self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
+        let failed = event.is_err();
+        let first = failed && !std::mem::replace(&mut self.failing, failed);
         match event {
             Ok(Event::Init) => {
                 self.unseen = self.known.keys().cloned().collect();
@@ -106,7 +111,9 @@ impl<T: PartialEq> Followed<T> {
             }
             Ok(Event::Delete(object)) => self.known.remove(&key(&object)).is_some(),
             Err(error) => {
-                tracing::warn!(%error, "watching {} failed, trying again", self.kind);
+                if first {
+                    tracing::warn!(%error, "watching {} failed, trying again", self.kind);
+                }
                 false
             }
         }

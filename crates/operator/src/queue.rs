@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const FIRST_DELAY: Duration = Duration::from_millis(5);
-const LONGEST_DELAY: Duration = Duration::from_secs(1000);
+/// KEDA waits up to 1,000 s. What heals here (a right, a Secret, an API server)
+/// should be noticed while somebody still looks.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// Keys to work on, in order of arrival.
 #[derive(Debug)]

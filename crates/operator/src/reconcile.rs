@@ -246,11 +246,7 @@ impl Controller {
     ) -> Result<&'static str, Failure> {
         self.stop_loop(key, &object).await;
         let hpas = io::in_namespace(&self.shared.client, &key.0, &io::hpas());
-        let name = if object.status.hpa_name.is_empty() {
-            hpa_spec::hpa_name(&object)
-        } else {
-            object.status.hpa_name.clone()
-        };
+        let name = hpa_spec::hpa_name_in_use(&object);
         if self
             .find_hpa(key, &name)
             .await

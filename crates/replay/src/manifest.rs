@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use api::yaml;
-use cluster::schema::{FieldValidation, Structural, apply_defaults, decode_check, validate};
+use cluster::schema::{
+    FieldError, FieldValidation, Structural, apply_defaults, decode_check, validate,
+};
 use serde_json::Value;
 
 use crate::error::{InputError, Read};
@@ -182,13 +184,19 @@ pub(crate) fn check(place: &str, object: &Value) -> Read<()> {
     } else {
         let mut whole = strict(place, HPA, object)?;
         whole["metadata"]["namespace"] = Value::from(namespace(object));
-        apply_defaults(HPA, &mut whole);
-        validate(HPA, &whole, None)
+        hpa_faults(whole)
     };
     match faults.first() {
         Some(fault) => fail(format!("the API server would refuse it: {fault}")),
         None => Ok(()),
     }
+}
+
+/// What the API server would refuse of a HorizontalPodAutoscaler that has a
+/// name and a namespace.
+pub(crate) fn hpa_faults(mut hpa: Value) -> Vec<FieldError> {
+    apply_defaults(HPA, &mut hpa);
+    validate(HPA, &hpa, None)
 }
 
 /// The schema of ScaledObjects, compiled once.

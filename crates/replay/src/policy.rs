@@ -16,7 +16,7 @@ use triggers::MetricType;
 use triggers::prometheus::Config;
 
 use crate::error::{InputError, Read};
-use crate::manifest::{Manifests, PolicySource, kind, name, namespace};
+use crate::manifest::{Manifests, PolicySource, hpa_faults, kind, name, namespace};
 use crate::signal::{Metrics, Signal, Workload};
 
 /// How replicas are acted on.
@@ -211,9 +211,15 @@ impl Builder {
             list.push(Trigger {
                 metric: config.spec.metric_name.clone(),
                 signal: Signal::read(&place, &config.query, &self.metrics, &workload)?,
-                target: match config.spec.metric_type {
+                target: match &config.spec.metric_type {
                     MetricType::AverageValue => Compared::Average(threshold),
-                    _ => Compared::Value(threshold),
+                    MetricType::Value => Compared::Value(threshold),
+                    MetricType::Other(other) => {
+                        return Err(fail(format!(
+                            "metricType {other}: the API server refuses the HPA with it; it may \
+                             be AverageValue or Value"
+                        )));
+                    }
                 },
                 activation: config.activation_threshold,
                 ignore_null: config.ignore_null_values,
@@ -229,6 +235,13 @@ impl Builder {
         };
         let plan =
             hpa_spec::hpa_for(&object, &specs, &target, "").map_err(|e| fail(e.to_string()))?;
+        let metadata = json!({"name": object.metadata.name, "namespace": "default"});
+        let hpa = json!({"metadata": metadata, "spec": plan.hpa["spec"]});
+        if let Some(fault) = hpa_faults(hpa).first() {
+            return Err(fail(format!(
+                "the API server would refuse its HPA: {fault}"
+            )));
+        }
         let spec = HpaSpec::from_json(&plan.hpa["spec"]).map_err(|e| fail(e.to_string()))?;
         let steering = Steering::of(&object.metadata.annotations);
         let paused = match steering.full {

@@ -184,6 +184,10 @@ fn a_policy_that_cannot_be_replayed_says_why() {
         ),
         (good.replace("'5'", "'x'"), "threshold"),
         (good.replace("'5'", "'0'"), "threshold 0 is not above 0"),
+        (
+            good.replace("    metadata:", "    metricType: Avg\n    metadata:"),
+            "metricType Avg: the API server refuses",
+        ),
         (good.replace("avg(", "avg(("), "query avg((DCGM"),
         (
             good.replace("DCGM_FI_DEV_GPU_UTIL", "vllm:num_requests_waiting"),

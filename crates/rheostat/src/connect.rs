@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+use crate::inout::causes;
+
 /// How long a connection may take; an address that nobody answers at is told
 /// within ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -58,7 +60,7 @@ pub async fn client(config: kube::Config) -> Result<kube::Client> {
     let asked = tokio::time::timeout(PATIENCE, client.apiserver_version()).await;
     match asked {
         Ok(Ok(_)) => Ok(client),
-        Ok(Err(error)) => Err(error).with_context(|| format!("cannot ask {server}")),
+        Ok(Err(error)) => Err(anyhow!("cannot ask {server}: {}", causes(&error))),
         Err(_) => Err(anyhow!(
             "{server} does not answer within {} s",
             PATIENCE.as_secs()

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use decide::explain::{Account, Kind, Question, Record, account, moment, render};
 
-use crate::connect;
-use crate::inout::print;
+use crate::connect::{self, Cluster};
+use crate::inout::{causes, encoded, print};
 
 /// Arguments of `rheostat explain`.
 #[derive(clap::Args)]
@@ -35,9 +35,8 @@ pub struct Args {
     /// Read a saved log of decisions (a JSON object a line) instead of asking a cluster
     #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
     log: Option<PathBuf>,
-    /// The kubeconfig of the cluster to ask
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 /// Asks and prints.
@@ -105,13 +104,13 @@ fn from_cluster(args: &Args, kind: Kind, name: &str) -> Result<Account> {
 async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
     let hint = "give the kubeconfig that `rheostat lab` printed with --kubeconfig, or a saved log \
                 with --log";
-    let config = connect::config(args.kubeconfig.as_deref(), hint).await?;
+    let config = connect::config(args.cluster.kubeconfig.as_deref(), hint).await?;
     let namespace = args
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
     let server = config.cluster_url.to_string();
-    let client = kube::Client::try_from(config).with_context(|| format!("cannot use {server}"))?;
+    let client = connect::client(config).await?;
     let mut path = format!(
         "/apis/{}/{}/namespaces/{}/{}/{}",
         operator::EXPLAIN_GROUP,
@@ -132,15 +131,9 @@ async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
             operator::EXPLAIN_GROUP
         ),
         Err(kube::Error::Api(status)) => bail!("{}", status.message),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot ask {server}"));
-        }
+        Err(error) => bail!("cannot ask {server}: {}", causes(&error)),
     };
     serde_json::from_str(&text).with_context(|| {
         format!("{server} answered what this version does not understand: is it another release?")
     })
-}
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

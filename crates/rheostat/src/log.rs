@@ -13,9 +13,13 @@ const WAITING: usize = 200;
 
 static PANEL: Mutex<Option<SyncSender<String>>> = Mutex::new(None);
 
-/// Starts logging; `RHEOSTAT_LOG` says what, warnings otherwise.
+/// Warnings, but what kube says of failed connections and watches is said again,
+/// and better, by those who wanted them.
+const USUAL: &str = "warn,kube_client::client::builder=off,kube_runtime::watcher=off";
+
+/// Starts logging; `RHEOSTAT_LOG` says what instead of the usual.
 pub fn start() {
-    let filter = EnvFilter::try_from_env("RHEOSTAT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("RHEOSTAT_LOG").unwrap_or_else(|_| EnvFilter::new(USUAL));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Sink)

@@ -206,13 +206,37 @@ fn explain_reads_the_log_of_a_replay() {
 }
 
 #[test]
+fn decisions_between_syncs_are_explained_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let demand = day(folder.path());
+    let log = folder.path().join("log.jsonl").display().to_string();
+    let direct = ["--demand", &demand, "--log", &log, "--actuation", "direct"];
+    let out = replay(&[&FILES[..], &direct].concat());
+    assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+    let lines = fs::read_to_string(&log).unwrap();
+    let records = lines
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let told: Vec<Value> = records
+        .map(|r| r["explanation"].clone())
+        .filter(|e| e["by"] == "hpa")
+        .collect();
+    // Each sync and each scrape.
+    assert_eq!(told.len(), 5749 + 5759);
+    let waits = |e: &&Value| e["steps"][0]["rule"] == "betweenSyncs" && e["desired"] == 1;
+    let waits = told.iter().find(waits).unwrap();
+    let otherwise = &waits["otherwise"][0];
+    assert_eq!(otherwise["without"], "betweenSyncs", "{waits}");
+    assert!(otherwise["replicas"].as_i64().unwrap() > 1, "{waits}");
+}
+
+#[test]
 fn unusable_input_ends_with_2_and_one_error() {
     let folder = tempfile::tempdir().unwrap();
     let demand = day(folder.path());
     let holes = folder.path().join("holes.csv").display().to_string();
     fs::write(&holes, "t,g\n0,1\n10,1\n20,1\n90,1\n").unwrap();
-    let log = folder.path().join("log").display().to_string();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--demand", &holes], "hole of 70 s"),
         (&["--demand", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (
@@ -226,10 +250,6 @@ fn unusable_input_ends_with_2_and_one_error() {
         (
             &["--demand", &demand, "--ready-lag", "soon"],
             "is no duration",
-        ),
-        (
-            &["--demand", &demand, "--actuation", "direct", "--log", &log],
-            "direct have no explanation yet",
         ),
         (
             &["--demand", &demand, "--timeline"],
@@ -453,8 +473,12 @@ fn a_server_that_refuses_or_is_not_there_ends_with_2() {
         "2026-01-01T00:59:00Z",
     ];
     for (url, want) in [
-        (url.as_str(), "cannot connect"),
+        (url.as_str(), "Connection refused"),
         ("ftp://x", "write http://HOST:PORT"),
+        (
+            "http://x/graph?g0.expr=up",
+            "not the URL of a server; write http://HOST:PORT",
+        ),
     ] {
         let out = replay(&[&FILES[..], &["--prometheus", url], &span[..]].concat());
         assert_eq!(code(&out), 2);

@@ -9,6 +9,7 @@ mod control_plane;
 mod controllers;
 mod golang;
 mod program;
+mod referee;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use control_plane::ControlPlane;
 pub use controllers::Controllers;
 pub use golang::{GoProgram, control_plane, promql_referee};
+pub use referee::Referee;
 
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,7 @@
-//! The other engine, asked over a pipe (`testbed/promql/main.go`).
+//! The other engine's answers as our types.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use promql::eval::QueryValue;
@@ -17,26 +15,13 @@ use super::series::Data;
 /// What an engine says: a value or why there is none.
 pub type Answer = Result<QueryValue, String>;
 
-pub struct Referee {
-    child: Child,
-    to: Option<BufWriter<ChildStdin>>,
-    from: BufReader<ChildStdout>,
-}
+pub struct Referee(testbed::Referee);
 
 impl Referee {
     pub fn start(binary: &Path) -> Result<Self> {
-        let mut child = Command::new(binary)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}", binary.display()))?;
-        let to = child.stdin.take().map(BufWriter::new);
-        let from = child.stdout.take().context("a pipe")?;
-        Ok(Self {
-            child,
-            to,
-            from: BufReader::new(from),
-        })
+        let started = testbed::Referee::start(binary);
+        let started = started.with_context(|| format!("cannot run {}", binary.display()))?;
+        Ok(Self(started))
     }
 
     /// Replaces the series.
@@ -50,8 +35,8 @@ impl Referee {
             json!({"labels": labels, "samples": samples})
         });
         let series: Vec<Value> = series.collect();
-        self.send(&json!({ "series": series }))?;
-        let said = self.receive()?;
+        self.0.send(&json!({ "series": series }))?;
+        let said = self.0.receive()?;
         if let Some(error) = said.get("error") {
             bail!("the referee cannot read the series: {error}");
         }
@@ -62,39 +47,12 @@ impl Referee {
     /// names at once, not at the end.
     pub fn ask(&mut self, queries: &[Query], immediate: bool) -> Result<Vec<Answer>> {
         for q in queries {
-            self.send(&json!({
+            self.0.send(&json!({
                 "query": q.text, "start": q.start, "end": q.end, "step": q.step,
                 "immediate": immediate,
             }))?;
         }
-        queries
-            .iter()
-            .map(|_| self.receive().and_then(|said| answer(&said)))
-            .collect()
-    }
-
-    fn send(&mut self, line: &Value) -> Result<()> {
-        let to = self.to.as_mut().context("the referee is still asked")?;
-        writeln!(to, "{line}").context("the referee is gone")
-    }
-
-    fn receive(&mut self) -> Result<Value> {
-        if let Some(to) = &mut self.to {
-            to.flush().context("the referee is gone")?;
-        }
-        let mut line = String::new();
-        self.from.read_line(&mut line)?;
-        if line.is_empty() {
-            bail!("the referee is gone");
-        }
-        serde_json::from_str(&line).context("the referee's answer")
-    }
-}
-
-impl Drop for Referee {
-    fn drop(&mut self) {
-        drop(self.to.take());
-        let _ = self.child.wait();
+        queries.iter().map(|_| answer(&self.0.receive()?)).collect()
     }
 }
 

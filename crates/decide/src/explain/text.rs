@@ -324,6 +324,22 @@ fn rule(step: &Step, now: Timestamp) -> String {
         Rule::DefaultRate => {
             format!("{from} becomes {to}: at most twice as many at a time, or 4")
         }
+        Rule::DefaultRateOfPeriod {
+            fewest,
+            period_seconds,
+        } => format!(
+            "{from} becomes {to}: at most twice the fewest of the last {}, which were {fewest}, or 4",
+            span(*period_seconds)
+        ),
+        Rule::BetweenSyncs { .. } if from < to => {
+            format!("stays at {to} until the next sync: in between nothing is taken away")
+        }
+        Rule::BetweenSyncs { agreed: Some(_) } => {
+            format!("{from} becomes {to}, which the samples of the last half period agree on")
+        }
+        Rule::BetweenSyncs { agreed: None } => format!(
+            "stays at {to} until the next sync: not all samples of the last half period ask for more"
+        ),
     }
 }
 

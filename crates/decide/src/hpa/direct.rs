@@ -12,7 +12,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::input::HpaMemory;
+use super::evaluate::decide;
+use super::explanation::{Explanation, Omitted, Otherwise, Rule, Step};
+use super::input::{HpaInput, HpaMemory};
 use super::normalize::limit;
 use super::numbers::{Numbers, Outcome, Seen};
 
@@ -44,24 +46,32 @@ pub fn direct(
     occasion: Occasion,
     now: Timestamp,
 ) -> Outcome {
-    let length = SignedDuration::try_from(numbers.config().sync_period)
-        .unwrap_or(SignedDuration::from_secs(15));
+    act(numbers, memory, seen, occasion, now).0
+}
+
+fn act(
+    numbers: &Numbers,
+    memory: &mut DirectMemory,
+    seen: &Seen<'_>,
+    occasion: Occasion,
+    now: Timestamp,
+) -> (Outcome, Limits) {
+    let length = period(numbers);
     let fewest = memory.fewest(seen.current, length, now);
     let mut outcome = match occasion {
         Occasion::Sync => numbers.propose(&mut memory.hpa, seen, now),
         Occasion::Sample => numbers.propose(&mut memory.hpa.clone(), seen, now),
     };
     let agreed = memory.agreed(outcome.asked, length / 2, now);
-    if occasion == Occasion::Sample {
-        outcome.desired = outcome.desired.min(agreed).max(seen.current);
-    }
-    if outcome.desired > seen.current && !numbers.has_behavior() && seen.current > 0 {
-        let (min, max) = numbers.bounds();
-        let capped = limit(fewest, outcome.desired, min, max, true);
-        if capped.replicas < outcome.desired {
-            outcome.desired = capped.replicas.max(seen.current);
-            outcome.reason = capped.reason;
-        }
+    let limits = Limits {
+        current: seen.current,
+        agreed: (occasion == Occasion::Sample).then_some(agreed),
+        fewest: (!numbers.has_behavior() && seen.current > 0).then_some(fewest),
+    };
+    outcome.desired = limits.between(outcome.desired);
+    if let Some((cap, reason)) = limits.cap(numbers, outcome.desired) {
+        outcome.desired = cap;
+        outcome.reason = reason;
     }
     if occasion == Occasion::Sample && agreed > seen.current {
         let list = memory.hpa.recommendations.get_or_insert_default();
@@ -69,7 +79,94 @@ pub fn direct(
             last.replicas = last.replicas.max(agreed);
         }
     }
-    numbers.record(&mut memory.hpa, seen, outcome, now)
+    (numbers.record(&mut memory.hpa, seen, outcome, now), limits)
+}
+
+/// Decides once, with the reasons. `input` says the same as `seen` in the API's
+/// own types; the outcome is that of [`direct`].
+pub fn direct_explained(
+    numbers: &Numbers,
+    memory: &mut DirectMemory,
+    (input, seen): (&HpaInput, &Seen<'_>),
+    occasion: Occasion,
+    now: Timestamp,
+) -> (Outcome, Explanation) {
+    let mut explanation = decide(input, &mut memory.hpa.clone(), now);
+    let (outcome, limits) = act(numbers, memory, seen, occasion, now);
+    limits.explain(numbers, &mut explanation);
+    (outcome, explanation)
+}
+
+/// The HPA's period.
+fn period(numbers: &Numbers) -> SignedDuration {
+    SignedDuration::try_from(numbers.config().sync_period).unwrap_or(SignedDuration::from_secs(15))
+}
+
+/// What one decision was held to beyond the HPA's own rules.
+#[derive(Clone, Copy)]
+struct Limits {
+    current: i32,
+    /// Between two syncs: what the last samples agree on.
+    agreed: Option<i32>,
+    /// Without `behavior`: the fewest replicas of the last period.
+    fewest: Option<i32>,
+}
+
+impl Limits {
+    /// Between syncs nothing goes, and only what the samples agree on comes.
+    fn between(self, desired: i32) -> i32 {
+        match self.agreed {
+            Some(agreed) => desired.min(agreed).max(self.current),
+            None => desired,
+        }
+    }
+
+    /// The count and its reason where the last period allows no more.
+    fn cap(self, numbers: &Numbers, desired: i32) -> Option<(i32, &'static str)> {
+        let fewest = self.fewest.filter(|_| desired > self.current)?;
+        let (min, max) = numbers.bounds();
+        let capped = limit(fewest, desired, min, max, true);
+        (capped.replicas < desired).then(|| (capped.replicas.max(self.current), capped.reason))
+    }
+
+    /// Goes on from the HPA's own reasons.
+    fn explain(self, numbers: &Numbers, explanation: &mut Explanation) {
+        let capped = |n: i32| self.cap(numbers, n).map_or(n, |(cap, _)| cap);
+        let proposed = explanation.desired;
+        let between = self.between(proposed);
+        let desired = capped(between);
+        let mut step = |rule, from, to| {
+            if from != to {
+                explanation.steps.push(Step { rule, from, to });
+            }
+        };
+        let agreed = self.agreed.filter(|n| *n > self.current);
+        step(Rule::BetweenSyncs { agreed }, proposed, between);
+        if let Some(fewest) = self.fewest {
+            let rule = Rule::DefaultRateOfPeriod {
+                fewest,
+                period_seconds: period(numbers).as_secs(),
+            };
+            step(rule, between, desired);
+        }
+        let mut otherwise = Vec::with_capacity(explanation.otherwise.len() + 2);
+        let mut without = |without, replicas| otherwise.push(Otherwise { without, replicas });
+        let mut rate = between;
+        for other in &explanation.otherwise {
+            match other.without {
+                Omitted::RateLimit => rate = self.between(other.replicas),
+                // What the samples agree on would be another number.
+                Omitted::Tolerance | Omitted::FailedMetrics if self.agreed.is_some() => {}
+                rule => without(rule, capped(self.between(other.replicas))),
+            }
+        }
+        without(Omitted::RateLimit, rate);
+        without(Omitted::BetweenSyncs, capped(proposed));
+        otherwise.retain(|o| o.replicas != desired);
+        otherwise.sort_by_key(|o| o.replicas.abs_diff(desired));
+        explanation.otherwise = otherwise;
+        explanation.desired = desired;
+    }
 }
 
 impl DirectMemory {

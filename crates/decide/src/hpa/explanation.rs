@@ -241,6 +241,21 @@ pub enum Rule {
     },
     /// Without `behavior`: at most twice as many, or four.
     DefaultRate,
+    /// Actuation `direct`, between two syncs: nothing is taken away, and what
+    /// comes is what all samples of the last half of a period ask for.
+    BetweenSyncs {
+        /// That many, where they ask for more than there are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agreed: Option<i32>,
+    },
+    /// Actuation `direct` without `behavior`: at most twice the fewest replicas
+    /// of the last period, or four.
+    DefaultRateOfPeriod {
+        /// The fewest.
+        fewest: i32,
+        /// The HPA's period.
+        period_seconds: i64,
+    },
 }
 
 /// An earlier recommendation.
@@ -267,7 +282,8 @@ pub struct Otherwise {
 pub enum Omitted {
     /// [`Rule::Stabilization`].
     Stabilization,
-    /// [`Rule::RatePolicy`], [`Rule::RateDisabled`] and [`Rule::DefaultRate`].
+    /// [`Rule::RatePolicy`], [`Rule::RateDisabled`], [`Rule::DefaultRate`] and
+    /// [`Rule::DefaultRateOfPeriod`].
     RateLimit,
     /// [`Rule::Minimum`].
     Minimum,
@@ -277,6 +293,8 @@ pub enum Omitted {
     Tolerance,
     /// The metrics that could not be read.
     FailedMetrics,
+    /// [`Rule::BetweenSyncs`].
+    BetweenSyncs,
 }
 
 impl fmt::Display for Omitted {
@@ -288,6 +306,7 @@ impl fmt::Display for Omitted {
             Omitted::Maximum => "the maximum",
             Omitted::Tolerance => "the tolerance",
             Omitted::FailedMetrics => "the metrics that failed",
+            Omitted::BetweenSyncs => "waiting for the samples to agree or the next sync",
         })
     }
 }

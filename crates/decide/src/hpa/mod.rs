@@ -24,7 +24,7 @@ mod words;
 
 use jiff::Timestamp;
 
-pub use direct::{DirectMemory, Occasion, direct};
+pub use direct::{DirectMemory, Occasion, direct, direct_explained};
 pub use evaluate::{Evaluation, decide, evaluate};
 pub use explanation::{
     Amount, Direction, Explanation, Omitted, Otherwise, Pods, Proposal, Recommendation, Rule, Step,

@@ -73,6 +73,15 @@ pub fn hpa_name(object: &ScaledObject) -> String {
     }
 }
 
+/// The name of the HPA that is there: its owner wrote it into the status, and
+/// one under a new name is made when the ScaledObject is next reconciled.
+pub fn hpa_name_in_use(object: &ScaledObject) -> String {
+    match object.status.hpa_name.as_str() {
+        "" => hpa_name(object),
+        name => name.to_owned(),
+    }
+}
+
 /// Builds the HPA of a ScaledObject from its triggers' metric specs.
 ///
 /// `target` is the resolved kind of the workload, `version` goes into a label.

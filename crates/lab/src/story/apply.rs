@@ -30,6 +30,9 @@ pub enum ApplyError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The folder has no manifests.
+    #[error("{0} holds no .yaml, .yml or .json file")]
+    Empty(PathBuf),
     /// It is no YAML.
     #[error("{path}")]
     Yaml {
@@ -79,13 +82,15 @@ impl Applier {
         };
         let mut files = vec![path.to_path_buf()];
         if path.is_dir() {
-            let entries = std::fs::read_dir(path).map_err(|e| cannot(path, e))?;
-            files = entries
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|p| is_manifest(p))
-                .collect();
+            files.clear();
+            for entry in std::fs::read_dir(path).map_err(|e| cannot(path, e))? {
+                files.push(entry.map_err(|e| cannot(path, e))?.path());
+            }
+            files.retain(|p| is_manifest(p));
             files.sort();
+            if files.is_empty() {
+                return Err(ApplyError::Empty(path.to_path_buf()));
+            }
         }
         let mut outcomes = Vec::new();
         for file in files {

@@ -45,6 +45,14 @@ impl Drop for World {
 
 impl World {
     pub async fn new(metric: Value) -> Self {
+        Self::with(metric, |cluster| {
+            Client::new(cluster.client_service(), "default")
+        })
+        .await
+    }
+
+    /// One whose operator has a client of its own making.
+    pub async fn with(metric: Value, own: impl FnOnce(&Cluster) -> Client) -> Self {
         let clock = clock::Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let cluster = Cluster::new(cluster::Options { seed: 1, clock });
         for crd in api::keda::crds() {
@@ -55,7 +63,7 @@ impl World {
         let client = Client::new(cluster.client_service(), "default");
         let script: Script = Arc::new(Mutex::new(metric));
         let context = triggers::Context::new(prometheus(Arc::clone(&script)), clock);
-        let operator = Operator::new(client.clone(), context, Options::default());
+        let operator = Operator::new(own(&cluster), context, Options::default());
         cluster.mount(
             METRICS_GROUP,
             METRICS_VERSION,

@@ -71,8 +71,7 @@ pub struct Point {
 pub struct Watch<'a> {
     /// Keep the timeline.
     pub timeline: bool,
-    /// Evaluate in full and hand over each decision. Those of `direct` have no
-    /// explanation yet and are not handed over.
+    /// Evaluate in full and hand over each decision.
     pub log: Option<&'a mut dyn FnMut(Record)>,
     /// Told now and then how much of the load has passed, 0 to 1.
     pub progress: Option<&'a dyn Fn(f64)>,
@@ -395,14 +394,21 @@ impl<'a> Sim<'a> {
             readings: &self.readings,
         };
         let numbers = &self.policy.numbers;
-        let (desired, asleep) = if let Some(occasion) = direct {
-            let outcome = hpa::direct(numbers, &mut self.direct, &seen, occasion, at);
-            (outcome.desired, outcome.asleep)
-        } else if full {
-            self.in_full(at, watch)
-        } else {
-            let outcome = numbers.evaluate(&mut self.hpa, &seen, at);
-            (outcome.desired, outcome.asleep)
+        let plain = |outcome: hpa::Outcome| (outcome.desired, outcome.asleep);
+        let (desired, asleep) = match direct {
+            Some(occasion) if full => {
+                let input = self.input();
+                let both = (&input, &seen);
+                let (outcome, explanation) =
+                    hpa::direct_explained(numbers, &mut self.direct, both, occasion, at);
+                self.tell(at, explanation, watch);
+                // Where an HPA would read it again.
+                self.status.set_scaled_to_zero(outcome.asleep, at);
+                plain(outcome)
+            }
+            Some(occasion) => plain(hpa::direct(numbers, &mut self.direct, &seen, occasion, at)),
+            None if full => self.in_full(at, watch),
+            None => plain(numbers.evaluate(&mut self.hpa, &seen, at)),
         };
         self.asleep = asleep;
         self.scale(desired, now);
@@ -449,6 +455,24 @@ impl<'a> Sim<'a> {
 
     /// The evaluation with all its texts.
     fn in_full(&mut self, at: Timestamp, watch: &mut Watch<'_>) -> (i32, bool) {
+        let decision = hpa::reconcile(&self.input(), &self.hpa, at);
+        self.tell(at, decision.explanation, watch);
+        self.hpa = decision.memory;
+        self.status = HpaStatus::from_json(&decision.status);
+        let asleep = self.status.condition("ScaledToZero");
+        let asleep = asleep.is_some_and(|c| c.status == "True");
+        (decision.scale_to.unwrap_or(self.wanted), asleep)
+    }
+
+    fn tell(&self, at: Timestamp, explanation: hpa::Explanation, watch: &mut Watch<'_>) {
+        if let Some(log) = watch.log.as_deref_mut() {
+            let (policy, explanation) = (self.policy, Explanation::Hpa(explanation));
+            log(record(policy, at, policy.hpa(), explanation));
+        }
+    }
+
+    /// What is there, as the API would show it.
+    fn input(&self) -> HpaInput {
         let policy = self.policy;
         let name = |n: usize| {
             let source = policy.spec.metrics.get(n).and_then(|m| m.external.as_ref());
@@ -469,7 +493,7 @@ impl<'a> Sim<'a> {
             ready: Some((if r.ready { "True" } else { "False" }.to_owned(), None)),
             ..hpa::PodObservation::default()
         };
-        let input = HpaInput {
+        HpaInput {
             namespace: policy.workload.namespace.clone(),
             name: policy.workload.name.clone(),
             spec: policy.spec.clone(),
@@ -483,17 +507,7 @@ impl<'a> Sim<'a> {
             pods: self.fleet.replicas.iter().map(pod).collect(),
             config: self.model.hpa.clone(),
             ..HpaInput::default()
-        };
-        let decision = hpa::reconcile(&input, &self.hpa, at);
-        if let Some(log) = watch.log.as_deref_mut() {
-            let explanation = Explanation::Hpa(decision.explanation);
-            log(record(policy, at, policy.hpa(), explanation));
         }
-        self.hpa = decision.memory;
-        self.status = HpaStatus::from_json(&decision.status);
-        let asleep = self.status.condition("ScaledToZero");
-        let asleep = asleep.is_some_and(|c| c.status == "True");
-        (decision.scale_to.unwrap_or(self.wanted), asleep)
     }
 
     fn finish(mut self) -> Outcome {

@@ -67,40 +67,70 @@ fn service(client: Client, namespace: String, direct: HttpService) -> HttpServic
         async move {
             let host = request.uri().host().unwrap_or_default().to_owned();
             match named_service(&host, &namespace) {
-                Some((namespace, name)) => proxied(&client, &request, &namespace, &name).await,
-                None => direct.oneshot(request).await,
+                Some(service) if service.sure || is_there(&client, &service).await => {
+                    proxied(&client, &request, &service).await
+                }
+                _ => direct.oneshot(request).await,
             }
         }
     }))
 }
 
-/// Namespace and name of the Service that a host name stands for.
-fn named_service(host: &str, own: &str) -> Option<(String, String)> {
+/// The Service that a host name stands for.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    namespace: String,
+    name: String,
+    /// Whether it can be nothing else: `p.mon` may be one, and `example.com`.
+    sure: bool,
+}
+
+fn named_service(host: &str, own: &str) -> Option<Named> {
     let host = host.trim_end_matches('.');
     let inner = host.strip_suffix(".cluster.local").unwrap_or(host);
     let (inner, sure) = match inner.strip_suffix(".svc") {
         Some(inner) => (inner, true),
         None => (inner, false),
     };
+    let named = |name: &str, namespace: &str, sure| {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Some(Named {
+            namespace,
+            name,
+            sure,
+        })
+    };
     let parts: Vec<&str> = inner.split('.').collect();
     match parts[..] {
         // One label is a name of the trigger's namespace for nobody but pods.
-        [name] if !sure && name != "localhost" && !name.is_empty() => {
-            Some((own.to_owned(), name.to_owned()))
-        }
+        [name] if !sure && name != "localhost" && !name.is_empty() => named(name, own, true),
         [name, namespace] if sure || !name.bytes().all(|b| b.is_ascii_digit()) => {
-            Some((namespace.to_owned(), name.to_owned()))
+            named(name, namespace, sure)
         }
         _ => None,
     }
 }
 
+/// Whether there is such a Service, as far as this user may see.
+async fn is_there(client: &Client, service: &Named) -> bool {
+    let Named {
+        namespace, name, ..
+    } = service;
+    let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
+    let Ok(request) = http::Request::get(path).body(Vec::new()) else {
+        return false;
+    };
+    client.request::<serde_json::Value>(request).await.is_ok()
+}
+
 async fn proxied(
     client: &Client,
     request: &http::Request<Bytes>,
-    namespace: &str,
-    name: &str,
+    service: &Named,
 ) -> Result<http::Response<Bytes>, BoxError> {
+    let Named {
+        namespace, name, ..
+    } = service;
     let uri = request.uri();
     let https = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -132,11 +162,18 @@ mod tests {
     #[test]
     fn service_names_go_through_the_api_server() {
         let of = |host: &str| named_service(host, "own");
-        let expected = |namespace: &str, name: &str| Some((namespace.to_owned(), name.to_owned()));
-        assert_eq!(of("prometheus"), expected("own", "prometheus"));
-        assert_eq!(of("p.mon"), expected("mon", "p"));
-        assert_eq!(of("p.mon.svc"), expected("mon", "p"));
-        assert_eq!(of("p.mon.svc.cluster.local"), expected("mon", "p"));
+        let expected = |namespace: &str, name: &str, sure| {
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            Some(Named {
+                namespace,
+                name,
+                sure,
+            })
+        };
+        assert_eq!(of("prometheus"), expected("own", "prometheus", true));
+        assert_eq!(of("p.mon"), expected("mon", "p", false));
+        assert_eq!(of("p.mon.svc"), expected("mon", "p", true));
+        assert_eq!(of("p.mon.svc.cluster.local"), expected("mon", "p", true));
         assert_eq!(of("localhost"), None);
         assert_eq!(of("10.0.0.1"), None);
         assert_eq!(of("prometheus.example.com"), None);

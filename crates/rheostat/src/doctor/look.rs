@@ -6,12 +6,14 @@ use std::time::Duration;
 use api::keda::{GROUP, VERSION};
 use api::selector::LabelSelector;
 use decide::explain::Kind;
+use decide::scale::hpa_spec::hpa_name_in_use;
 use doctor::seen::{Answer, AuthSeen, ClusterSeen, Look, ObjectSeen, Page};
 use futures::future::join_all;
 use kube::Client;
 use serde_json::Value;
 
 use super::direct;
+use crate::inout::{causes, encoded};
 
 /// Time limit of one read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -234,7 +236,7 @@ impl Looker {
             value.and_then(|value| serde_json::from_value(value).ok());
         if let Some(scaled) = &scaled {
             let target = &scaled.spec.scale_target_ref;
-            let name = doctor::hpa_name(scaled);
+            let name = hpa_name_in_use(scaled);
             let ((target, near), hpa, auths, diagnosis) = tokio::join!(
                 self.target(&namespace, target.gvk(), &target.name),
                 self.hpa(&namespace, &name),
@@ -425,23 +427,4 @@ fn port_of(pod: &Value) -> u64 {
     let port = named.or(ports.first());
     port.and_then(|port| port["containerPort"].as_u64())
         .unwrap_or(EXPORTER_PORT)
-}
-
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-/// An error with all its causes: the outermost alone says "client error".
-pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -64,6 +64,9 @@ pub struct Args {
     /// [default: kube_<kind>_status_replicas_ready of the workload]
     #[arg(long, value_name = "QUERY", requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub ready_query: Option<String>,
+    /// File with the server's bearer token
+    #[arg(long, value_name = "FILE", requires = "prometheus", conflicts_with_all = NO_SERVER)]
+    pub token_file: Option<PathBuf>,
     /// Report on an answer with holes or warnings, and say so on top
     #[arg(long, requires = "prometheus", conflicts_with_all = NO_SERVER)]
     pub allow_partial: bool,

@@ -10,7 +10,8 @@ use replay::prometheus::{self, History, Stretch};
 use replay::signal::Metrics;
 use replay::{Builder, DemandOptions, Load, Manifests, Model, Observed, Policy, PolicySource};
 
-use super::{Args, server};
+use super::Args;
+use super::server::Server;
 
 /// A load with what is to be said about it.
 pub struct Loaded {
@@ -161,11 +162,12 @@ fn from_server(args: &Args, url: &str, base: &Policy, sight: &Sight) -> Read<Loa
         args.replicas_query.as_deref(),
         args.ready_query.as_deref(),
     )?;
+    let server = Server::new(url, args.token_file.as_deref())?;
     let history = History {
-        signal: server::ask(url, &queries[0], &stretch)?,
-        shown: server::ask(url, &queries[1], &stretch)?,
-        replicas: server::ask(url, &queries[2], &stretch)?,
-        ready: server::ask(url, &queries[3], &stretch)?,
+        signal: server.ask(&queries[0], &stretch)?,
+        shown: server.ask(&queries[1], &stretch)?,
+        replicas: server.ask(&queries[2], &stretch)?,
+        ready: server.ask(&queries[3], &stretch)?,
     };
     let partial = args.allow_partial;
     let (observed, warnings) =

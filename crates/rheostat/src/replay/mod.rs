@@ -45,13 +45,6 @@ fn work(args: &Args) -> Result<()> {
     let builder = input::builder(args, &model)?;
     let jobs = jobs(args, &builder)?;
     let base = &jobs[0].policy;
-    if args.log.is_some() && base.actuation == Actuation::Direct {
-        return Err(InputError::new(
-            "--log",
-            "decisions of the actuation direct have no explanation yet; add --actuation hpa",
-        )
-        .into());
-    }
     if args.timeline && args.format != "json" {
         let cure = "it is part of the JSON report; add --format json, or see --report for charts";
         return Err(InputError::new("--timeline", cure).into());

@@ -6,13 +6,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod doctor;
+mod guests;
 mod internet;
 mod operator;
+mod prometheus;
 mod stage;
 
 use std::time::Duration;
 
-use stage::{Stage, on_stage};
+use doctor::Doctor;
+use serde_json::json;
+use stage::{Samples, Stage, on_stage};
 
 fn near(reached: &[(String, Duration)], at: usize, recorded: f64, periods: f64) {
     let (check, after) = &reached[at];
@@ -28,7 +33,7 @@ fn near(reached: &[(String, Duration)], at: usize, recorded: f64, periods: f64) 
 /// operator is killed and started again, or the controllers are.
 #[test]
 fn the_articles_story_plays() {
-    on_stage(async |stage: &mut Stage| {
+    on_stage(Samples::Store, async |stage: &mut Stage| {
         let story = stage.article();
         let rise = 1 + story
             .steps
@@ -50,7 +55,7 @@ fn the_articles_story_plays() {
 /// may differ by one period of the HPA.
 #[test]
 fn a_change_of_load_moves_the_replicas_as_recorded() {
-    on_stage(async |stage: &mut Stage| {
+    on_stage(Samples::Store, async |stage: &mut Stage| {
         let reached = stage
             .tell(
                 "
@@ -79,5 +84,90 @@ fn a_change_of_load_moves_the_replicas_as_recorded() {
         // The window counts from the last high recommendation: up to a period
         // before the change there, up to a scrape after it here.
         near(&reached, 5, 289.5, 2.0);
+    });
+}
+
+/// The walk-through with a real Prometheus in the middle: it finds and scrapes
+/// the exporters over HTTP, and the triggers ask it.
+#[test]
+fn the_story_plays_with_a_real_prometheus() {
+    on_stage(Samples::Prometheus, async |stage: &mut Stage| {
+        let story = stage.article();
+        stage.play(&story, 0..story.steps.len()).await;
+        let server = stage.prometheus().unwrap();
+        let seen = server
+            .query("max_over_time(count(DCGM_FI_DEV_GPU_UTIL)[1h:5s])")
+            .await;
+        assert_eq!(seen[0]["value"][1], "3", "the pool holds three: {seen}");
+        let scraped = server
+            .query("count_over_time(up{job=\"nvidia-dcgm-exporter\"}[1h])")
+            .await;
+        assert!(
+            !scraped.as_array().unwrap().is_empty(),
+            "it scraped nothing"
+        );
+    });
+}
+
+#[test]
+fn doctor_names_the_broken_link() {
+    on_stage(Samples::Store, async |stage: &mut Stage| {
+        let Some(doctor) = Doctor::of(stage) else {
+            println!("skipped: no process follows the lab's simulated time");
+            return;
+        };
+        stage
+            .tell(
+                "
+- apply: [keda-gpu-scaler-prometheus.yaml, my-gpu-workload.yaml]
+  annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: 'util:3'}}
+  until: count pods app=my-gpu-workload ready = 1
+",
+            )
+            .await;
+        doctor.is_content().await;
+
+        let query = "avg(DCGM_FI_DEV_GPU_UTIL{deployment=\"my-gpu-workload\"})";
+        doctor.query(&query.replace("workload", "wrokload")).await;
+        doctor
+            .finds("labels", "deployment=\"my-gpu-workload\"")
+            .await;
+        doctor.query(&query.replace("UTIL", "UTILL")).await;
+        doctor.finds("scrape", "DCGM_FI_DEV_GPU_UTIL").await;
+        doctor.query(query).await;
+        doctor.is_content().await;
+
+        doctor
+            .respec(json!({"scaleTargetRef": {"name": "nobody"}}))
+            .await;
+        doctor.finds("scale target", "nobody").await;
+        doctor
+            .respec(json!({"scaleTargetRef": {"name": "my-gpu-workload"}}))
+            .await;
+        doctor.is_content().await;
+
+        let authentication = doctor.take_authentication().await;
+        doctor
+            .finds("authentication", "azure-managed-prometheus-trigger-auth")
+            .await;
+        doctor.give_back(&authentication).await;
+        doctor.is_content().await;
+
+        stage.stop_operator();
+        doctor
+            .finds("external metrics API", "v1beta1.external.metrics.k8s.io")
+            .await;
+        stage.start_operator().await;
+        doctor.is_content().await;
+
+        stage
+            .tell(
+                "
+- annotate: {deployment/my-gpu-workload: {lab.rheostat.dev/load: busy}}
+  until: count nodes agentpool=gpunp = 3
+",
+            )
+            .await;
+        doctor.finds("pool room", "gpunp").await;
     });
 }

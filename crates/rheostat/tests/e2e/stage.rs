@@ -3,23 +3,21 @@
 //! server with simulated nodes, GPUs and cloud around it and `rheostat
 //! operator` as a process beside it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::pool::Pool;
-use cluster::Component;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use lab::front::{self, Desk, Doors, FrontConfig};
-use lab::pacer::Pacer;
 use lab::story::{Applier, Story, Told, play};
 use lab::{Delays, Lab, LabOptions, World};
-use testbed::{ControlPlane, Controllers, TestbedError};
+use testbed::{ControlPlane, TestbedError};
 
+use crate::guests::Guests;
 use crate::internet::Internet;
 use crate::operator::Operator;
+use crate::prometheus::Prometheus;
 
 pub fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -33,92 +31,40 @@ pub struct Stage {
     guests: Option<Guests>,
 }
 
-/// What the lab has beside it in place of its own controllers; it goes in this
-/// order.
-struct Guests {
-    controllers: Option<Controllers>,
-    /// What those that were stopped had complained of.
-    complaints: Vec<String>,
-    binary: PathBuf,
-    starts: usize,
-    doors: Doors,
-    folder: tempfile::TempDir,
-}
-
-impl Guests {
-    fn start(binary: &Path, folder: tempfile::TempDir, doors: Doors) -> Self {
-        Self {
-            controllers: Some(controllers(
-                binary,
-                &folder.path().join("programs-1"),
-                &doors,
-            )),
-            complaints: Vec::new(),
-            binary: binary.to_path_buf(),
-            starts: 1,
-            doors,
-            folder,
-        }
-    }
-
-    async fn restart(&mut self) {
-        self.starts += 1;
-        let old = self.controllers.take().unwrap();
-        // Read first: what they say about their own end is no complaint.
-        self.complaints.extend(old.complaints().unwrap());
-        let (done, gone) = tokio::sync::oneshot::channel();
-        // Elsewhere: they end with requests to the lab, which is this thread.
-        std::thread::spawn(move || {
-            old.stop();
-            done.send(())
-        });
-        gone.await.unwrap();
-        let place = self.folder.path().join(format!("programs-{}", self.starts));
-        self.controllers = Some(controllers(&self.binary, &place, &self.doors));
-    }
-}
-
-/// Starts Kubernetes' programs in front of the lab.
-fn controllers(binary: &Path, folder: &Path, doors: &Doors) -> Controllers {
-    let names: Vec<&str> = GUESTS
-        .iter()
-        .filter(|c| **c != Component::Scheduler)
-        .map(|c| c.name())
-        .collect();
-    Controllers::start(binary, folder, doors.kubeconfig.path(), &names).unwrap()
-}
-
-/// Parts of lines that the programs write on a control plane of their own too.
-const EXPECTED: [&str; 3] = [
-    // A flag for a file that is not given.
-    "The manifest file is empty, ignoring.",
-    // A controller that looked before its own last write came back to it; it
-    // looks again.
-    "is not as new as written version",
-    // The article ends with its workload deleted while the HPA stays.
-    "failed to query scale subresource for Deployment/default/my-gpu-workload",
-];
-
-/// What Kubernetes' own programs do on `real-controllers`.
-const GUESTS: [Component; 5] = [
-    Component::Scheduler,
-    Component::Deployment,
-    Component::ReplicaSet,
-    Component::HorizontalPodAutoscaler,
-    Component::GarbageCollector,
-];
-
 /// What a real API server has beside it; it goes in this order.
 struct Real {
+    kubeconfig: PathBuf,
     operator: Operator,
+    prometheus: Option<Prometheus>,
     _internet: Internet,
     _plane: Option<ControlPlane>,
     _folder: tempfile::TempDir,
 }
 
+/// Who keeps the samples and answers the queries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Samples {
+    /// The embedded store.
+    Store,
+    /// A Prometheus server, which lives in real time.
+    Prometheus,
+}
+
 /// Runs a test on the stage that `RHEOSTAT_E2E_ON` names.
-pub fn on_stage(test: impl AsyncFnOnce(&mut Stage)) {
+pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
     let on = std::env::var("RHEOSTAT_E2E_ON").unwrap_or_else(|_| "lab".to_owned());
+    if samples == Samples::Prometheus && ["lab", "real-controllers"].contains(&on.as_str()) {
+        println!("skipped: the lab has its own store, and no Prometheus server follows its time");
+        return;
+    }
+    if samples == Samples::Prometheus && !Prometheus::is_there() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI has Debian's prometheus package"
+        );
+        println!("skipped: no prometheus here (Debian's package of that name has it)");
+        return;
+    }
     if on == "lab" {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -146,9 +92,15 @@ pub fn on_stage(test: impl AsyncFnOnce(&mut Stage)) {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut stage = Stage::beside(&binary, folder).await;
+            let (lab, guests) = Guests::start(quick(), &binary, folder).await;
+            let mut stage = Stage {
+                client: lab.client.clone(),
+                clock: lab.clock,
+                real: None,
+                guests: Some(guests),
+            };
             test(&mut stage).await;
-            stage.guests_are_content();
+            stage.guests.unwrap().are_content();
         });
         return;
     }
@@ -164,7 +116,7 @@ pub fn on_stage(test: impl AsyncFnOnce(&mut Stage)) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut stage = Stage::around(&kubeconfig, plane, folder).await;
+        let mut stage = Stage::around(&kubeconfig, plane, samples, folder).await;
         test(&mut stage).await;
     });
 }
@@ -201,56 +153,11 @@ fn quick() -> LabOptions {
 }
 
 impl Stage {
-    /// The lab in real time, with Kubernetes' programs in place of its own.
-    async fn beside(binary: &Path, folder: tempfile::TempDir) -> Self {
-        let options = LabOptions {
-            start: Timestamp::now(),
-            without: GUESTS.into(),
-            ..quick()
-        };
-        let lab = Lab::start(options).await.unwrap();
-        let pacer = Pacer::new(1.0);
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = FrontConfig {
-            listen: local,
-            prometheus: local,
-            kubeconfig: Some(folder.path().join("kubeconfig")),
-        };
-        let (doors, knocks) = front::open(&config, pacer.bell()).unwrap();
-        let desk = Desk {
-            cluster: lab.cluster.clone(),
-            store: lab.store.clone(),
-            bell: pacer.bell(),
-        };
-        tokio::spawn(front::receive(desk, knocks));
-        tokio::spawn(pacer.run());
-        Self {
-            client: lab.client.clone(),
-            clock: lab.clock,
-            real: None,
-            guests: Some(Guests::start(binary, folder, doors)),
-        }
-    }
-
-    /// The programs beside the lab still run, and had nothing to complain of
-    /// but what they also write on a control plane of their own.
-    fn guests_are_content(&mut self) {
-        let Some(guests) = &mut self.guests else {
-            return;
-        };
-        let controllers = guests.controllers.as_mut().unwrap();
-        controllers.must_run().unwrap();
-        let mut complaints = controllers.complaints().unwrap();
-        complaints.append(&mut guests.complaints);
-        let behind = Timestamp::now().duration_since(self.clock.now());
-        println!("the lab's day is {behind:#} behind the machine's");
-        complaints.retain(|line| !EXPECTED.iter().any(|part| line.contains(part)));
-        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    }
-
-    async fn around(
+    /// The pipeline around an API server; `plane` goes when the stage does.
+    pub async fn around(
         kubeconfig: &Path,
         plane: Option<ControlPlane>,
+        samples: Samples,
         folder: tempfile::TempDir,
     ) -> Self {
         let config = Kubeconfig::read_from(kubeconfig).unwrap();
@@ -260,7 +167,14 @@ impl Stage {
         let client = kube::Client::try_from(config.clone()).unwrap();
         let clock = clock::Clock::system();
         let world = World::new(client.clone(), clock, &quick());
-        let internet = Internet::open(world.names(), &world.authority, folder.path()).await;
+        let mut names = world.names();
+        let mut prometheus = None;
+        if samples == Samples::Prometheus {
+            let server = Prometheus::start(world.exporters.clone(), clock, folder.path()).await;
+            names.server = Some(server.service());
+            prometheus = Some(server);
+        }
+        let internet = Internet::open(names, &world.authority, folder.path()).await;
         let operator = Operator::install(&client, &config, &internet, folder.path()).await;
         for (_, part) in world.parts() {
             tokio::spawn(part);
@@ -271,7 +185,9 @@ impl Stage {
             client,
             clock,
             real: Some(Real {
+                kubeconfig: kubeconfig.to_path_buf(),
                 operator,
+                prometheus,
                 _internet: internet,
                 _plane: plane,
                 _folder: folder,
@@ -314,24 +230,51 @@ impl Stage {
         self.play(&story, 0..story.steps.len()).await
     }
 
-    /// Kills the operator and starts it again; where the operator lives and dies
-    /// with the lab, stops and starts the programs beside it, if there are any.
+    /// Kills the operator and starts it again; where it lives and dies with the
+    /// lab, stops and starts the programs beside the lab, if there are any.
     pub async fn restart(&mut self) {
         if let Some(guests) = &mut self.guests {
             guests.restart().await;
         }
+        self.stop_operator();
+        self.start_operator().await;
+    }
+
+    /// How a process reaches the API server; nothing on the lab, whose
+    /// simulated time no process follows.
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        Some(&self.real.as_ref()?.kubeconfig)
+    }
+
+    /// A client of the API server.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Kills the operator. The lab's lives and dies with the lab.
+    pub fn stop_operator(&mut self) {
         if let Some(real) = &mut self.real {
             real.operator.kill();
+        }
+    }
+
+    /// Starts it again.
+    pub async fn start_operator(&mut self) {
+        if let Some(real) = &mut self.real {
             real.operator.start().await;
         }
     }
 
+    /// The Prometheus server, where one keeps the samples.
+    pub fn prometheus(&self) -> Option<&Prometheus> {
+        self.real.as_ref()?.prometheus.as_ref()
+    }
+
     /// What the programs beside the control plane say.
     fn log(&self) -> String {
-        let controllers = self.guests.as_ref().and_then(|g| g.controllers.as_ref());
-        match (&self.real, controllers) {
+        match (&self.real, &self.guests) {
             (Some(real), _) => real.operator.log(),
-            (None, Some(controllers)) => controllers.complaints().unwrap().join("\n"),
+            (None, Some(guests)) => guests.complaints(),
             (None, None) => String::new(),
         }
     }
