@@ -7,7 +7,7 @@ use crate::scaling::Scale;
 use crate::seen::{
     ClusterSeen, Diagnosis, Look, MatcherSeen, ObjectSeen, SelectorSeen, TriggerSeen,
 };
-use crate::{Link, State, count, lasting, some};
+use crate::{Link, State, lasting, some};
 
 /// A newest sample older than this is no longer read by an instant query soon
 /// (Prometheus looks back five minutes), in seconds.

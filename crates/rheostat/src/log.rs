@@ -13,13 +13,22 @@ const WAITING: usize = 200;
 
 static PANEL: Mutex<Option<SyncSender<String>>> = Mutex::new(None);
 
-/// Warnings, but what kube says of failed connections and watches is said again,
-/// and better, by those who wanted them.
-const USUAL: &str = "warn,kube_client::client::builder=off,kube_runtime::watcher=off";
+/// What kube says of failed connections and watches is said again, and better,
+/// by those who wanted them.
+const QUIET: &str = "kube_client::client::builder=off,kube_runtime::watcher=off";
 
-/// Starts logging; `RHEOSTAT_LOG` says what instead of the usual.
+/// Starts logging; `RHEOSTAT_LOG` says what, warnings otherwise.
 pub fn start() {
-    let filter = EnvFilter::try_from_env("RHEOSTAT_LOG").unwrap_or_else(|_| EnvFilter::new(USUAL));
+    let wanted = std::env::var("RHEOSTAT_LOG").unwrap_or_default();
+    let level = if wanted.is_empty() { "warn" } else { &wanted };
+    let text = match level.contains("kube_") {
+        true => level.to_owned(),
+        false => format!("{level},{QUIET}"),
+    };
+    let filter = EnvFilter::try_new(text).unwrap_or_else(|error| {
+        eprintln!("RHEOSTAT_LOG is not used: {error}");
+        EnvFilter::new(format!("warn,{QUIET}"))
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Sink)

@@ -166,6 +166,10 @@ impl Limits {
         otherwise.sort_by_key(|o| o.replicas.abs_diff(desired));
         explanation.otherwise = otherwise;
         explanation.desired = desired;
+        if desired == self.current {
+            // It says why the count goes up or down.
+            explanation.reason.clear();
+        }
     }
 }
 

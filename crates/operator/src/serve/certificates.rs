@@ -134,11 +134,15 @@ impl Keeper {
         let maps = Api::<ConfigMap>::namespaced(self.client.clone(), "kube-system");
         let name = "extension-apiserver-authentication";
         let map = maps.get_opt(name).await.map_err(|e| {
-            format!(
-                "ConfigMap kube-system/{name} could not be read (bind the operator's service \
-                 account to the Role kube-system/extension-apiserver-authentication-reader): {}",
-                io::message(&e)
-            )
+            let cure = match &e {
+                kube::Error::Api(status) if status.code == 403 => {
+                    " (bind the operator's service account to the Role \
+                     kube-system/extension-apiserver-authentication-reader)"
+                }
+                _ => "",
+            };
+            let why = io::message(&e);
+            format!("ConfigMap kube-system/{name} could not be read{cure}: {why}")
         })?;
         let trust = FrontTrust::parse(&map.and_then(|m| m.data).unwrap_or_default())?;
         // Without it every request that the API server passes on would be

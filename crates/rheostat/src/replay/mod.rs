@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use decide::explain::Record;
 use replay::error::{InputError, Read};
 use replay::study::{Fidelity, Job, run_all};
-use replay::{Actuation, Policy, Report, Watch};
+use replay::{Policy, Report, Watch};
 
 use crate::inout::print;
 
