@@ -31,7 +31,8 @@ cargo xtask TASK
   golden DIR      run recordings of the real programs, one line a file
   promqltest DIR  run Prometheus query tests, one line a file
   promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)
-  e2e --on WHERE  the stories on lab, testbed (needs Go) or a KUBECONFIG; more arguments name tests
+  e2e --on WHERE  the stories on lab, real-controllers, testbed (both need Go) or a KUBECONFIG;
+                  more arguments name tests
   testbed build   build a real Kubernetes control plane (needs Go), once a machine
   testbed up      start one in the background (--name NAME for several), print its kubeconfig
   testbed down    stop it
@@ -100,18 +101,18 @@ fn lint() -> Result<()> {
 /// Plays the stories on the stage that `--on` names.
 fn e2e(args: &[String]) -> Result<()> {
     let [on, place, tests @ ..] = args else {
-        bail!("usage: cargo xtask e2e --on lab|testbed|KUBECONFIG [TEST…]");
+        bail!("usage: cargo xtask e2e --on lab|real-controllers|testbed|KUBECONFIG [TEST…]");
     };
     if on != "--on" {
-        bail!("usage: cargo xtask e2e --on lab|testbed|KUBECONFIG [TEST…]");
+        bail!("usage: cargo xtask e2e --on lab|real-controllers|testbed|KUBECONFIG [TEST…]");
     }
     let place = match place.as_str() {
-        "lab" | "testbed" => place.clone(),
+        "lab" | "real-controllers" | "testbed" => place.clone(),
         path => {
             let path = std::path::absolute(path)?;
             if !path.is_file() {
                 bail!(
-                    "{} is no kubeconfig; or give lab or testbed",
+                    "{} is no kubeconfig; or give lab, real-controllers or testbed",
                     path.display()
                 );
             }

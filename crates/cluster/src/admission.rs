@@ -129,6 +129,10 @@ pub(crate) fn mutate_create(
             assign_address(cluster, object);
             Ok(())
         }
+        "jobs.batch" => {
+            crate::jobs::select_own_pods(object);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::pool::Pool;
-use cluster::Cluster;
+use cluster::{Cluster, Without};
 use jiff::Timestamp;
 use kube::Client;
 use operator::{Explanations, Operator};
@@ -65,6 +65,9 @@ pub struct LabOptions {
     pub identity: bool,
     /// `host:port` of servers that stand for the store, beside Service names.
     pub store_hosts: Vec<String>,
+    /// Controllers that are left out, for others in their place. Programs beside the lab live in
+    /// real time, so its day should begin now.
+    pub without: Without,
 }
 
 /// 2020-01-06T08:00:00Z, a Monday morning.
@@ -80,6 +83,7 @@ impl Default for LabOptions {
             plan_nodes: true,
             identity: true,
             store_hosts: Vec::new(),
+            without: Without::new(),
         }
     }
 }
@@ -194,13 +198,16 @@ impl Lab {
         let controllers = cluster::controllers::Options {
             hpa_period: self.options.delays.hpa_period,
             on_hpa: Some(crate::explain::of_hpas(explanations.clone())),
+            without: self.options.without.clone(),
             ..cluster::controllers::Options::default()
         };
         self.essential(
             "controllers",
             cluster::controllers::run(self.cluster.clone(), controllers),
         );
-        self.essential("scheduler", cluster::scheduler::run(self.cluster.clone()));
+        let without = self.options.without.clone();
+        let scheduler = cluster::scheduler::run(self.cluster.clone(), without);
+        self.essential("scheduler", scheduler);
         for (name, part) in world.parts() {
             self.essential(name, part);
         }

@@ -6,6 +6,7 @@
 mod certificates;
 mod client;
 mod control_plane;
+mod controllers;
 mod golang;
 mod program;
 mod referee;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use control_plane::ControlPlane;
+pub use controllers::Controllers;
 pub use golang::{GoProgram, control_plane, promql_referee};
 pub use referee::Referee;
 

@@ -31,7 +31,7 @@ use self::object::{controller_of, has_finalizer, name, namespace, text, uid};
 use self::queue::Queue;
 use self::selector::Selector;
 use crate::value::{deleting, list};
-use crate::{Change, ChangeKind, Changes, Cluster, EventRecord, Status};
+use crate::{Change, ChangeKind, Changes, Cluster, Component, EventRecord, Status, Without};
 
 /// Settings of the controllers.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct Options {
     pub hpa_period: Duration,
     /// Called with each decision about a HorizontalPodAutoscaler.
     pub on_hpa: Option<hpa::Report>,
+    /// Controllers that do not run.
+    pub without: Without,
 }
 
 impl std::fmt::Debug for Options {
@@ -51,6 +53,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("event_ttl", &self.event_ttl)
             .field("hpa_period", &self.hpa_period)
+            .field("without", &self.without)
             .finish_non_exhaustive()
     }
 }
@@ -62,6 +65,7 @@ impl Default for Options {
             root_ca: String::new(),
             hpa_period: Duration::from_secs(15),
             on_hpa: None,
+            without: Without::new(),
         }
     }
 }
@@ -85,6 +89,19 @@ enum Key {
     Deployment(Arc<str>, Arc<str>),
     ReplicaSet(Arc<str>, Arc<str>),
     Budget(Arc<str>, Arc<str>),
+}
+
+impl Key {
+    /// Whose work it is.
+    fn of(&self) -> Component {
+        match self {
+            Self::Namespace(_) => Component::Namespace,
+            Self::Collect(_) => Component::GarbageCollector,
+            Self::Deployment(..) => Component::Deployment,
+            Self::ReplicaSet(..) => Component::ReplicaSet,
+            Self::Budget(..) => Component::Disruption,
+        }
+    }
 }
 
 /// What a sync works with.
@@ -121,11 +138,18 @@ pub(crate) fn record(
     cluster.event(EventRecord::new(about, kind, reason, text, source));
 }
 
-/// Runs all controllers; never returns.
+/// Runs the controllers; never returns.
 pub async fn run(cluster: Cluster, options: Options) {
     let autoscaler = hpa::run(cluster.clone(), options.hpa_period, options.on_hpa.clone());
+    let scales = !options
+        .without
+        .contains(&Component::HorizontalPodAutoscaler);
     let manager = Manager::new(cluster, options).run();
-    tokio::join!(biased; manager, autoscaler);
+    if scales {
+        tokio::join!(biased; manager, autoscaler);
+    } else {
+        manager.await;
+    }
 }
 
 struct Manager {
@@ -407,6 +431,9 @@ impl Manager {
     }
 
     fn greet(&self, node: &Value) {
+        if self.options.without.contains(&Component::NodeLifecycle) {
+            return;
+        }
         let name = name(node);
         let text = format!("Node {name} event: Registered Node {name} in Controller");
         record(
@@ -420,6 +447,9 @@ impl Manager {
     }
 
     fn work(&mut self, key: Key, now: Instant) {
+        if self.options.without.contains(&key.of()) {
+            return;
+        }
         let ctx = Ctx {
             cluster: &self.cluster,
             index: &self.index,

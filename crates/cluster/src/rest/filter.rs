@@ -116,8 +116,12 @@ fn allowed(resource: &str) -> &'static [&'static str] {
         "services" => &["spec.clusterIP", "spec.type"],
         "replicasets.apps" | "replicationcontrollers" => &["status.replicas"],
         "jobs.batch" => &["status.successful"],
-        "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
-        "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver"],
+        "certificatesigningrequests.certificates.k8s.io"
+        | "clustertrustbundles.certificates.k8s.io" => &["spec.signerName"],
+        "podcertificaterequests.certificates.k8s.io" => {
+            &["spec.signerName", "spec.podName", "spec.nodeName"]
+        }
+        "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver", "spec.pool.name"],
         _ => &[],
     }
 }

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::value;
-use crate::{Change, ChangeKind, Cluster, DeleteOptions, EventRecord, EventSource};
+use crate::{
+    Change, ChangeKind, Cluster, Component, DeleteOptions, EventRecord, EventSource, Without,
+};
 use queue::Queue;
 use upkeep::Missing;
 
@@ -25,10 +27,10 @@ const BATCH: usize = 32;
 /// Longest note of an event.
 const NOTE: usize = 1024;
 
-/// Runs the scheduler until the task is dropped.
-pub async fn run(cluster: Cluster) {
+/// Runs the scheduler, and what keeps up its picture of nodes, until the task is dropped.
+pub async fn run(cluster: Cluster, without: Without) {
     let mut changes = cluster.subscribe();
-    let mut scheduler = Scheduler::new(cluster);
+    let mut scheduler = Scheduler::new(cluster, without);
     scheduler.relist();
     let mut handled = 0;
     loop {
@@ -71,10 +73,11 @@ struct Scheduler {
     /// Pods for which others were evicted, and the node they are to get.
     nominated: BTreeMap<PodKey, (Arc<PodInfo>, Arc<str>)>,
     missing: Missing,
+    without: Without,
 }
 
 impl Scheduler {
-    fn new(cluster: Cluster) -> Self {
+    fn new(cluster: Cluster, without: Without) -> Self {
         Self {
             cluster,
             world: Snapshot::default(),
@@ -82,6 +85,7 @@ impl Scheduler {
             refusals: BTreeMap::new(),
             nominated: BTreeMap::new(),
             missing: Missing::default(),
+            without,
         }
     }
 
@@ -112,7 +116,7 @@ impl Scheduler {
                 self.world.remove_node(name);
                 self.refusals.clear();
                 if !self.world.stranded(name).is_empty() {
-                    self.missing.note(name, Instant::now());
+                    self.vanished(name);
                 }
             }
             "nodes" => self.see_node(&change.object),
@@ -137,6 +141,13 @@ impl Scheduler {
         }
     }
 
+    /// Takes note that pods lie on a node that does not exist.
+    fn vanished(&mut self, node: &str) {
+        if !self.without.contains(&Component::PodGarbageCollector) {
+            self.missing.note(node, Instant::now());
+        }
+    }
+
     fn tick(&mut self) {
         let now = Instant::now();
         self.queue.wake_overdue(now);
@@ -144,7 +155,9 @@ impl Scheduler {
     }
 
     fn see_node(&mut self, node: &Value) {
-        upkeep::taint_cordoned(&self.cluster, node);
+        if !self.without.contains(&Component::NodeLifecycle) {
+            upkeep::taint_cordoned(&self.cluster, node);
+        }
         if self.world.set_node(node) {
             self.changed(|_| true);
         }
@@ -168,7 +181,7 @@ impl Scheduler {
             if let Some(node) = pod.node.as_deref().filter(|n| self.world.node(n).is_none())
                 && !pod.finished
             {
-                self.missing.note(node, Instant::now());
+                self.vanished(node);
             }
             if freed {
                 self.changed(|_| true);
@@ -181,7 +194,8 @@ impl Scheduler {
             .as_str()
             .is_none_or(|n| n == NAME);
         let gated = !value::list(object, &["spec", "schedulingGates"]).is_empty();
-        if !ours || gated || pod.terminating {
+        let idle = self.without.contains(&Component::Scheduler);
+        if !ours || gated || pod.terminating || idle {
             self.queue.remove(&pod.key);
             return;
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clock::Clock;
 use serde_json::{Value, json};
 
-use crate::{Cluster, Options};
+use crate::{Cluster, Options, Without};
 
 fn start() -> Cluster {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
     let cluster = Cluster::new(Options { seed: 7, clock });
-    tokio::spawn(super::run(cluster.clone()));
+    tokio::spawn(super::run(cluster.clone(), Without::new()));
     cluster
 }
 

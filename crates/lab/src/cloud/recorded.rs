@@ -100,7 +100,10 @@ async fn play(scenario: &Value) -> BTreeSet<String> {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
     let cluster = Cluster::new(cluster::Options { seed: 1, clock });
     let client = kube::Client::new(cluster.client_service(), "default");
-    let mut tasks = vec![tokio::spawn(cluster::scheduler::run(cluster.clone()))];
+    let mut tasks = vec![tokio::spawn(cluster::scheduler::run(
+        cluster.clone(),
+        cluster::Without::new(),
+    ))];
     let pool = &scenario["pool"];
     let gpus = format!(
         "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max={},taint=sku=gpu:NoSchedule,\

@@ -20,7 +20,10 @@ async fn start(pools: Vec<Pool>) -> Lab {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
     let cluster = Cluster::new(cluster::Options { seed: 1, clock });
     let client = kube::Client::new(cluster.client_service(), "default");
-    tokio::spawn(cluster::scheduler::run(cluster.clone()));
+    tokio::spawn(cluster::scheduler::run(
+        cluster.clone(),
+        cluster::Without::new(),
+    ));
     let cloud = Cloud::new(client.clone(), clock, Options::new(pools, 1));
     cloud.start().await.unwrap();
     let options = nodepools::Options::default();

@@ -97,6 +97,13 @@ impl Teller {
         for pool in &lab.options.pools {
             text.push(format!("# pool {pool}"));
         }
+        let left: Vec<&str> = lab.options.without.iter().map(|c| c.name()).collect();
+        if !left.is_empty() {
+            text.push(format!(
+                "# left to programs beside the lab: {}",
+                left.join(", ")
+            ));
+        }
         let d = &lab.options.delays;
         text.push(format!(
             "# simulated delays: sample {:?}, scrape {:?}, HPA period {:?}, GPUs shown {:?} after \

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use api::pool::Pool;
-use cluster::ChangeKind;
+use cluster::{ChangeKind, Component};
 use lab::front::{self, Desk, FrontConfig};
 use lab::pacer::{Pacer, Speed};
 use lab::story::{Applier, Story, Told, play};
@@ -50,6 +50,10 @@ pub struct Args {
     /// [default: 1, with --play 20]
     #[arg(long, value_name = "N|max")]
     speed: Option<Speed>,
+    /// Leave out controllers of the lab, for others in their place: kube-scheduler,
+    /// deployment-controller and so on. The lab's day then begins now
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    without: Vec<Component>,
     /// Seed of everything random: names, ties, simulated faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -95,11 +99,13 @@ pub fn run(args: Args) -> Result<()> {
         Pool::parse_all(&args.pool)?
     };
     let story = args.play.as_deref().map(Story::read).transpose()?;
-    let speed = args.speed.unwrap_or(if story.is_some() {
-        Speed::Times(20.0)
-    } else {
-        Speed::Times(1.0)
-    });
+    let speed = args
+        .speed
+        .unwrap_or(if story.is_some() && args.without.is_empty() {
+            Speed::Times(20.0)
+        } else {
+            Speed::Times(1.0)
+        });
     let clients =
         args.listen.is_some() || args.listen_prometheus.is_some() || args.kubeconfig.is_some();
     if speed == Speed::Max && clients {
@@ -111,7 +117,19 @@ pub fn run(args: Args) -> Result<()> {
     if speed == Speed::Max && story.is_none() && args.run_for.is_none() {
         bail!("--speed max has no end: give --for DURATION or --play STORY");
     }
+    if speed != Speed::Times(1.0) && !args.without.is_empty() {
+        bail!(
+            "--without is for programs beside the lab, which live in real time: leave out --speed"
+        );
+    }
+    let start = if args.without.is_empty() {
+        LabOptions::default().start
+    } else {
+        jiff::Timestamp::now()
+    };
     let options = LabOptions {
+        start,
+        without: args.without.iter().copied().collect(),
         seed: args.seed,
         pools,
         delays: Delays {

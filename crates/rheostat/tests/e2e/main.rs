@@ -1,12 +1,13 @@
 //! End to end: the same stories on the lab and on a real control plane.
 //!
 //! Plain `cargo test` plays them on the lab, in a second or two;
-//! `cargo xtask e2e --on lab|testbed|KUBECONFIG` where it is told, which takes
-//! minutes on a real control plane.
+//! `cargo xtask e2e --on lab|real-controllers|testbed|KUBECONFIG` where it is
+//! told, which takes minutes in real time.
 
 #![allow(clippy::unwrap_used)]
 
 mod doctor;
+mod guests;
 mod internet;
 mod operator;
 mod prometheus;
@@ -29,7 +30,7 @@ fn near(reached: &[(String, Duration)], at: usize, recorded: f64, periods: f64) 
 }
 
 /// The article's walk-through. In its middle, while the replicas rise, the
-/// operator is killed and started again.
+/// operator is killed and started again, or the controllers are.
 #[test]
 fn the_articles_story_plays() {
     on_stage(Samples::Store, async |stage: &mut Stage| {
@@ -44,8 +45,7 @@ fn the_articles_story_plays() {
             })
             .unwrap();
         stage.play(&story, 0..rise).await;
-        stage.stop_operator();
-        stage.start_operator().await;
+        stage.restart().await;
         stage.play(&story, rise..story.steps.len()).await;
     });
 }

@@ -1,6 +1,7 @@
-//! Where a story plays: the lab under a paused clock, or any API server with
-//! simulated nodes, GPUs and cloud around it and `rheostat operator` as a
-//! process beside it.
+//! Where a story plays: the lab under a paused clock; the lab in real time with
+//! Kubernetes' own scheduler and controllers in place of its own; or any API
+//! server with simulated nodes, GPUs and cloud around it and `rheostat
+//! operator` as a process beside it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use lab::story::{Applier, Story, Told, play};
 use lab::{Delays, Lab, LabOptions, World};
 use testbed::{ControlPlane, TestbedError};
 
+use crate::guests::Guests;
 use crate::internet::Internet;
 use crate::operator::Operator;
 use crate::prometheus::Prometheus;
@@ -26,6 +28,7 @@ pub struct Stage {
     client: kube::Client,
     clock: clock::Clock,
     real: Option<Real>,
+    guests: Option<Guests>,
 }
 
 /// What a real API server has beside it; it goes in this order.
@@ -50,8 +53,8 @@ pub enum Samples {
 /// Runs a test on the stage that `RHEOSTAT_E2E_ON` names.
 pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
     let on = std::env::var("RHEOSTAT_E2E_ON").unwrap_or_else(|_| "lab".to_owned());
-    if samples == Samples::Prometheus && on == "lab" {
-        println!("skipped: a Prometheus server does not follow the lab's simulated time");
+    if samples == Samples::Prometheus && ["lab", "real-controllers"].contains(&on.as_str()) {
+        println!("skipped: the lab has its own store, and no Prometheus server follows its time");
         return;
     }
     if samples == Samples::Prometheus && !Prometheus::is_there() {
@@ -74,21 +77,35 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
                 client: lab.client.clone(),
                 clock: lab.clock,
                 real: None,
+                guests: None,
             };
             test(&mut stage).await;
         });
         return;
     }
     let folder = tempfile::tempdir().unwrap();
+    if on == "real-controllers" {
+        let Some(binary) = built() else { return };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (lab, guests) = Guests::start(quick(), &binary, folder).await;
+            let mut stage = Stage {
+                client: lab.client.clone(),
+                clock: lab.clock,
+                real: None,
+                guests: Some(guests),
+            };
+            test(&mut stage).await;
+            stage.guests.unwrap().are_content();
+        });
+        return;
+    }
     let (kubeconfig, plane) = if on == "testbed" {
-        let binary = match testbed::control_plane().build(&mut |line| eprintln!("{line}")) {
-            Ok(path) => path,
-            Err(e @ TestbedError::NoGo { .. }) if std::env::var_os("CI").is_none() => {
-                println!("skipped: {e}");
-                return;
-            }
-            Err(e) => panic!("{e}"),
-        };
+        let Some(binary) = built() else { return };
         let plane = ControlPlane::start(&binary, &folder.path().join("plane")).unwrap();
         (plane.kubeconfig().to_path_buf(), Some(plane))
     } else {
@@ -102,6 +119,37 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
         let mut stage = Stage::around(&kubeconfig, plane, samples, folder).await;
         test(&mut stage).await;
     });
+}
+
+/// The programs of `testbed/`, where there is a Go to build them.
+fn built() -> Option<PathBuf> {
+    match testbed::control_plane().build(&mut |line| eprintln!("{line}")) {
+        Ok(path) => Some(path),
+        Err(e @ TestbedError::NoGo { .. }) if std::env::var_os("CI").is_none() => {
+            println!("skipped: {e}");
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// For real time: nodes come and go in seconds; what Kubernetes decides takes
+/// as long as it takes.
+fn quick() -> LabOptions {
+    let mut pools = Pool::defaults();
+    for pool in &mut pools {
+        pool.provision = Duration::from_secs(10);
+    }
+    LabOptions {
+        pools,
+        delays: Delays {
+            gpu_ready: Duration::from_secs(2),
+            pod_start: Duration::from_secs(1),
+            unneeded: Duration::from_secs(30),
+            ..Delays::default()
+        },
+        ..LabOptions::default()
+    }
 }
 
 impl Stage {
@@ -118,23 +166,7 @@ impl Stage {
         let config = config.unwrap();
         let client = kube::Client::try_from(config.clone()).unwrap();
         let clock = clock::Clock::system();
-        // Nodes come and go in seconds here; what Kubernetes decides takes as
-        // long as it takes.
-        let mut pools = Pool::defaults();
-        for pool in &mut pools {
-            pool.provision = Duration::from_secs(10);
-        }
-        let options = LabOptions {
-            pools,
-            delays: Delays {
-                gpu_ready: Duration::from_secs(2),
-                pod_start: Duration::from_secs(1),
-                unneeded: Duration::from_secs(30),
-                ..Delays::default()
-            },
-            ..LabOptions::default()
-        };
-        let world = World::new(client.clone(), clock, &options);
+        let world = World::new(client.clone(), clock, &quick());
         let mut names = world.names();
         let mut prometheus = None;
         if samples == Samples::Prometheus {
@@ -160,6 +192,7 @@ impl Stage {
                 _plane: plane,
                 _folder: folder,
             }),
+            guests: None,
         }
     }
 
@@ -184,11 +217,7 @@ impl Stage {
         };
         if let Err(error) = play(&part, self.client.clone(), self.clock, note).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            panic!(
-                "{error}: {}\n{}",
-                cause.unwrap_or_default(),
-                self.operator_log()
-            );
+            panic!("{error}: {}\n{}", cause.unwrap_or_default(), self.log());
         }
         reached
     }
@@ -199,6 +228,16 @@ impl Stage {
         let text = format!("title: test\nsteps:\n{steps}");
         let story = Story::parse(&text, Path::new("test"), folder).unwrap();
         self.play(&story, 0..story.steps.len()).await
+    }
+
+    /// Kills the operator and starts it again; where it lives and dies with the
+    /// lab, stops and starts the programs beside the lab, if there are any.
+    pub async fn restart(&mut self) {
+        if let Some(guests) = &mut self.guests {
+            guests.restart().await;
+        }
+        self.stop_operator();
+        self.start_operator().await;
     }
 
     /// How a process reaches the API server; nothing on the lab, whose
@@ -231,10 +270,13 @@ impl Stage {
         self.real.as_ref()?.prometheus.as_ref()
     }
 
-    fn operator_log(&self) -> String {
-        self.real
-            .as_ref()
-            .map_or_else(String::new, |r| r.operator.log())
+    /// What the programs beside the control plane say.
+    fn log(&self) -> String {
+        match (&self.real, &self.guests) {
+            (Some(real), _) => real.operator.log(),
+            (None, Some(guests)) => guests.complaints(),
+            (None, None) => String::new(),
+        }
     }
 }
 
