@@ -129,6 +129,21 @@ pub(crate) fn register_mount(cluster: &Cluster, group: &str, version: &str) {
     });
 }
 
+/// Registers a group anew whose APIService has gone, where this server goes on
+/// answering it: whoever reads APIServices must not take it for missing.
+pub(crate) fn register_again(cluster: &Cluster, gone: &Value) {
+    let group = value::text(gone, &["spec", "group"]);
+    let version = value::text(gone, &["spec", "version"]);
+    let registry = cluster.registry();
+    let mut endpoints = registry.endpoints().iter();
+    if cluster.mounted(group, version).is_some() {
+        register_mount(cluster, group, version);
+    } else if endpoints.any(|e| e.group == group && e.version == version && e.row.custom.is_some())
+    {
+        register_local(cluster, group, version);
+    }
+}
+
 /// The APIService of a group that this server answers itself.
 pub(crate) fn register_local(cluster: &Cluster, group: &str, version: &str) {
     let now = value::time(cluster.now());
