@@ -129,17 +129,18 @@ pub(crate) fn register_mount(cluster: &Cluster, group: &str, version: &str) {
     });
 }
 
-/// Registers a group anew whose APIService has gone, where this server goes on
-/// answering it: whoever reads APIServices must not take it for missing.
+/// Registers a custom group anew whose APIService was deleted, as the real
+/// server does: its kinds are still served. Mounted groups stay as the client
+/// wants them, who waits for its deletion; they are answered all the same.
 pub(crate) fn register_again(cluster: &Cluster, gone: &Value) {
     let group = value::text(gone, &["spec", "group"]);
     let version = value::text(gone, &["spec", "version"]);
     let registry = cluster.registry();
-    let mut endpoints = registry.endpoints().iter();
-    if cluster.mounted(group, version).is_some() {
-        register_mount(cluster, group, version);
-    } else if endpoints.any(|e| e.group == group && e.version == version && e.row.custom.is_some())
-    {
+    let custom = registry
+        .endpoints()
+        .iter()
+        .any(|e| e.group == group && e.version == version && e.row.custom.is_some());
+    if custom {
         register_local(cluster, group, version);
     }
 }
