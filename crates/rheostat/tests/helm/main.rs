@@ -132,6 +132,12 @@ fn release(program: &testbed::GoProgram) {
     assert_eq!(kept, workload.state());
     // The lab's own operator goes on, whoever was in the books.
     assert_eq!(stage.answers(METRICS), served);
+
+    // And it comes back to ScaledObjects that are there.
+    helm.run(&[INSTALL, WAIT, stage.install_arguments()].concat());
+    before.compare(&stage, "install");
+    assert_eq!(installed, stage.definitions());
+    assert_eq!(kept, workload.state());
 }
 
 fn operator(stage: &Stage) -> Value {
