@@ -1,6 +1,7 @@
 //! The task runner: `cargo xtask TASK`. Continuous integration calls the same
 //! tasks as a developer's terminal.
 
+mod chart;
 mod codegen;
 mod golden;
 mod promql_diff;
@@ -25,15 +26,16 @@ cargo xtask TASK
   lint            clippy, warnings are errors
   tidy            the repository's own rules
   deny            cargo-deny where it is installed (licences, bans, sources)
-  codegen         regenerate the committed tables
+  codegen         regenerate the committed tables (needs Go)
+  codegen chart   regenerate the chart's definitions and deploy/operator.yaml (needs Go)
   bench [NAME]    benchmarks, each figure beside its limit (decisions, nodes, replay, store,
                   cluster; with Go: queries, control_plane)
   golden DIR      run recordings of the real programs, one line a file
   promqltest DIR  run Prometheus query tests, one line a file
   promql-diff     random queries against Prometheus' engine (needs Go; --pairs N --seed S)
-  e2e --on WHERE  the stories on lab, real-controllers, testbed (both need Go) or a KUBECONFIG;
-                  more arguments name tests
-  testbed build   build a real Kubernetes control plane (needs Go), once a machine
+  e2e --on WHERE  the stories and Helm on lab, real-controllers, testbed (these need Go) or a
+                  KUBECONFIG; more arguments name tests
+  testbed build   build a real Kubernetes control plane and Helm (needs Go), once a machine
   testbed up      start one in the background (--name NAME for several), print its kubeconfig
   testbed down    stop it
   testbed test    the tests that need one, which `test` and `ci` leave out";
@@ -64,10 +66,12 @@ fn run(args: &[String]) -> Result<()> {
             tidy::run(&root()?)?;
             lint()?;
             deny()?;
+            helm()?;
             cargo("test", &["--workspace".to_owned()])?;
             testbed::run(&["test".to_owned()])
         }
         "bench" => bench(rest),
+        "codegen" if rest.first().is_some_and(|what| what == "chart") => chart::run(),
         "codegen" => codegen::run(rest),
         "golden" => golden::run(rest),
         "promql-diff" => promql_diff::run(rest),
@@ -98,7 +102,19 @@ fn lint() -> Result<()> {
     cargo("clippy", &args.map(str::to_owned))
 }
 
-/// Plays the stories on the stage that `--on` names.
+/// Has the Helms that the tests run built where they may be, with news of it:
+/// inside a test the minutes would be silent.
+fn helm() -> Result<()> {
+    for program in [::testbed::helm4(), ::testbed::helm3()] {
+        match program.for_test(&mut |line| eprintln!("{line}")) {
+            Err(e) if e.is_absence() => println!("helm: skipped, {e}"),
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Plays the stories, and Helm's, on the stage that `--on` names.
 fn e2e(args: &[String]) -> Result<()> {
     let [on, place, tests @ ..] = args else {
         bail!("usage: cargo xtask e2e --on lab|real-controllers|testbed|KUBECONFIG [TEST…]");
@@ -121,7 +137,9 @@ fn e2e(args: &[String]) -> Result<()> {
     };
     // One after the other: each story has the cluster for itself.
     let status = Command::new(env!("CARGO"))
-        .args(["test", "-p", "rheostat", "--test", "e2e", "--"])
+        .args([
+            "test", "-p", "rheostat", "--test", "e2e", "--test", "helm", "--",
+        ])
         .args(["--nocapture", "--test-threads=1"])
         .args(tests)
         .env("RHEOSTAT_E2E_ON", place)

@@ -29,6 +29,9 @@ pub fn run(args: &[String]) -> Result<()> {
     match words.as_slice() {
         ["build"] => {
             println!("{}", build()?.display());
+            for helm in [testbed::helm4(), testbed::helm3()] {
+                println!("{}", helm.build(&mut |line| eprintln!("{line}"))?.display());
+            }
             Ok(())
         }
         ["up"] => up(&State::of("default")?),

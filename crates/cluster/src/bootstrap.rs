@@ -129,6 +129,22 @@ pub(crate) fn register_mount(cluster: &Cluster, group: &str, version: &str) {
     });
 }
 
+/// Registers a custom group anew whose APIService was deleted, as the real
+/// server does: its kinds are still served. Mounted groups stay as the client
+/// wants them, who waits for its deletion; they are answered all the same.
+pub(crate) fn register_again(cluster: &Cluster, gone: &Value) {
+    let group = value::text(gone, &["spec", "group"]);
+    let version = value::text(gone, &["spec", "version"]);
+    let registry = cluster.registry();
+    let custom = registry
+        .endpoints()
+        .iter()
+        .any(|e| e.group == group && e.version == version && e.row.custom.is_some());
+    if custom {
+        register_local(cluster, group, version);
+    }
+}
+
 /// The APIService of a group that this server answers itself.
 pub(crate) fn register_local(cluster: &Cluster, group: &str, version: &str) {
     let now = value::time(cluster.now());

@@ -581,6 +581,9 @@ impl Cluster {
             "customresourcedefinitions.apiextensions.k8s.io" => {
                 return crate::crd::after_write(self, written);
             }
+            "apiservices.apiregistration.k8s.io" if value::deleting(&written) => {
+                bootstrap::register_again(self, &written);
+            }
             _ => {
                 if row.custom.is_some() && value::deleting(&written) {
                     crate::crd::after_removal(self, row);

@@ -132,7 +132,7 @@ impl Cluster {
             return Ok((object, gone));
         }
         if gone {
-            self.after_removal(row);
+            self.after_removal(row, &object);
         } else {
             self.after_write(row, object.clone());
         }
@@ -238,11 +238,13 @@ impl Cluster {
         Ok((object, false))
     }
 
-    fn after_removal(&self, row: &Resource) {
+    fn after_removal(&self, row: &Resource, gone: &Value) {
         if row.custom.is_some() {
             crate::crd::after_removal(self, row);
         } else if &*row.name == "customresourcedefinitions.apiextensions.k8s.io" {
             crate::crd::refresh(self);
+        } else if &*row.name == "apiservices.apiregistration.k8s.io" {
+            crate::bootstrap::register_again(self, gone);
         }
     }
 }

@@ -309,3 +309,58 @@ async fn mounted_groups_are_answered_in_process() {
         .unwrap();
     assert_eq!(service["status"]["conditions"][0]["status"], "True");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_answered_here_stays_so_whatever_its_registration_says() {
+    let cluster = cluster();
+    let answer = |_: http::Request<bytes::Bytes>| -> futures::future::BoxFuture<'static, _> {
+        Box::pin(async { http::Response::new(bytes::Bytes::from("{\"here\": true}")) })
+    };
+    cluster.mount("metrics.example.com", "v1", std::sync::Arc::new(answer));
+    let all = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let at = format!("{all}/v1.metrics.example.com");
+    // Another server that nobody can reach is registered in its place.
+    let elsewhere = json!({"spec": {"service": {"name": "away", "namespace": "default"}}});
+    let (code, changed) = call(&cluster, "PATCH", &at, elsewhere).await;
+    assert_eq!(
+        (code, &changed["spec"]["service"]["name"]),
+        (200, &json!("away"))
+    );
+    let group = "/apis/metrics.example.com/v1";
+    assert_eq!(
+        call(&cluster, "GET", group, Value::Null).await.1["here"],
+        true
+    );
+    assert_eq!(changed["status"]["conditions"][0]["status"], "True");
+
+    // Deleted, it stays deleted, and whoever waits for that is served.
+    assert_eq!(call(&cluster, "DELETE", &at, Value::Null).await.0, 200);
+    assert_eq!(call(&cluster, "GET", &at, Value::Null).await.0, 404);
+    assert_eq!(
+        call(&cluster, "GET", group, Value::Null).await.1["here"],
+        true
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_group_is_registered_anew_as_long_as_it_is_served() {
+    let cluster = cluster();
+    assert_eq!(call(&cluster, "POST", CRDS, definition()).await.0, 201);
+    let at = "/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com";
+    for finalizer in [false, true] {
+        if finalizer {
+            let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+            assert_eq!(call(&cluster, "PATCH", at, held).await.0, 200);
+        }
+        let (_, before) = call(&cluster, "GET", at, Value::Null).await;
+        assert_eq!(call(&cluster, "DELETE", at, Value::Null).await.0, 200);
+        if finalizer {
+            let free = json!({"metadata": {"finalizers": null}});
+            assert_eq!(call(&cluster, "PATCH", at, free).await.0, 200);
+        }
+        let (code, after) = call(&cluster, "GET", at, Value::Null).await;
+        assert_eq!(code, 200, "{after}");
+        assert_ne!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        assert_eq!(after["status"]["conditions"][0]["status"], "True");
+    }
+}

@@ -18,6 +18,7 @@ const CACHE: &str = "RHEOSTAT_TESTBED_CACHE";
 /// Silence that a person still bears.
 const NEWS: Duration = Duration::from_secs(10);
 const TAIL: usize = 30;
+const COLD_HELM: &str = "about 3 minutes on two cores, the second Helm 20 seconds";
 
 /// A Go module with one program.
 #[derive(Clone, Debug)]
@@ -26,6 +27,9 @@ pub struct GoProgram {
     pub name: &'static str,
     /// The module's folder.
     pub folder: PathBuf,
+    /// What is built there: the module itself (`.`), or the tool that its
+    /// go.mod names.
+    pub package: &'static str,
     /// What the linker writes into it: variable and value.
     pub stamps: Vec<(String, String)>,
     /// How long a first build takes, in words.
@@ -54,6 +58,7 @@ pub fn control_plane() -> GoProgram {
     GoProgram {
         name: "testbed",
         folder: module(""),
+        package: ".",
         stamps: stamps.collect(),
         cold: "about 8 minutes on two cores",
     }
@@ -65,8 +70,48 @@ pub fn promql_referee() -> GoProgram {
     GoProgram {
         name: "promql-referee",
         folder: module("promql"),
+        package: ".",
         stamps: Vec::new(),
         cold: "a minute on two cores",
+    }
+}
+
+/// Helm 3.
+pub fn helm3() -> GoProgram {
+    // What `helm template` and `helm lint` take for the cluster's version.
+    let packages = ["pkg/chartutil", "pkg/lint/rules"];
+    let kubernetes = packages.iter().flat_map(|package| {
+        [("k8sVersionMajor", "1"), ("k8sVersionMinor", "37")].map(|(name, value)| {
+            (
+                format!("helm.sh/helm/v3/{package}.{name}"),
+                value.to_owned(),
+            )
+        })
+    });
+    let version = (
+        "helm.sh/helm/v3/internal/version.version".to_owned(),
+        "v3.22.0".to_owned(),
+    );
+    GoProgram {
+        name: "helm3",
+        folder: module("helm3"),
+        package: "helm.sh/helm/v3/cmd/helm",
+        stamps: kubernetes.chain([version]).collect(),
+        cold: COLD_HELM,
+    }
+}
+
+/// Helm 4.
+pub fn helm4() -> GoProgram {
+    GoProgram {
+        name: "helm4",
+        folder: module("helm4"),
+        package: "helm.sh/helm/v4/cmd/helm",
+        stamps: vec![(
+            "helm.sh/helm/v4/internal/version.version".to_owned(),
+            "v4.3.1".to_owned(),
+        )],
+        cold: COLD_HELM,
     }
 }
 
@@ -85,7 +130,7 @@ impl GoProgram {
     /// # Errors
     /// When Go is missing, the build fails or the cache cannot be written.
     pub fn build(&self, tell: &mut dyn FnMut(&str)) -> Result<PathBuf, TestbedError> {
-        let folder = cache().join(format!("{}-{:016x}", self.name, self.fingerprint()?));
+        let folder = self.home()?;
         let built = folder.join(self.name);
         if built.exists() {
             return Ok(built);
@@ -119,6 +164,30 @@ impl GoProgram {
         Ok(built)
     }
 
+    /// The program for a plain test, whose minutes are its reader's: as it was
+    /// built before; only under `CI` is it built now.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and when it is not built and may not be.
+    pub fn for_test(&self, tell: &mut dyn FnMut(&str)) -> Result<PathBuf, TestbedError> {
+        if std::env::var_os("CI").is_some() {
+            return self.build(tell);
+        }
+        let built = self.home()?.join(self.name);
+        match built.exists() {
+            true => Ok(built),
+            false => Err(TestbedError::NotBuilt {
+                program: self.name,
+                cold: self.cold,
+            }),
+        }
+    }
+
+    /// The folder for this state of the sources.
+    fn home(&self) -> Result<PathBuf, TestbedError> {
+        Ok(cache().join(format!("{}-{:016x}", self.name, self.fingerprint()?)))
+    }
+
     fn compile(&self, to: &Path, tell: &mut dyn FnMut(&str)) -> Result<(), TestbedError> {
         tell(&format!(
             "{}: building with Go, once on this machine ({} the first time)",
@@ -136,7 +205,7 @@ impl GoProgram {
                 "-o",
             ])
             .arg(to)
-            .arg(".")
+            .arg(self.package)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -267,6 +336,7 @@ mod tests {
         let program = GoProgram {
             name: "x",
             folder: folder.path().to_path_buf(),
+            package: ".",
             stamps: vec![("a.b".to_owned(), "1".to_owned())],
             cold: "no time",
         };
@@ -299,6 +369,14 @@ mod tests {
             for file in ["go.mod", "go.sum", "main.go"] {
                 assert!(program.folder.join(file).exists(), "{file}");
             }
+        }
+        for program in [helm3(), helm4()] {
+            let text = |file: &str| fs::read_to_string(program.folder.join(file)).unwrap();
+            let module = text("go.mod");
+            assert!(module.contains(&format!("tool {}\n", program.package)));
+            let (_, version) = &program.stamps[program.stamps.len() - 1];
+            assert!(module.contains(&format!(" {version} ")), "{version}");
+            assert!(!text("go.sum").is_empty());
         }
         let link = control_plane().link();
         assert!(

@@ -1,6 +1,6 @@
-//! A real Kubernetes control plane on loopback, for tests: the Go programs of
-//! `testbed/`, built once a machine, started with their own certificates and
-//! stopped without a trace. It knows nothing of the rest of Rheostat, and only
+//! A real Kubernetes control plane on loopback and real clients of it, for
+//! tests: the Go programs of `testbed/`, built once a machine; the control plane
+//! is started with certificates of its own and stopped without a trace. It knows nothing of the rest of Rheostat, and only
 //! tests and the task runner may need it.
 
 mod certificates;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use control_plane::ControlPlane;
 pub use controllers::Controllers;
-pub use golang::{GoProgram, control_plane, promql_referee};
+pub use golang::{GoProgram, control_plane, helm3, helm4, promql_referee};
 pub use referee::Referee;
 
 /// Why there is no testbed.
@@ -30,6 +30,17 @@ pub enum TestbedError {
     NoGo {
         /// What was to be built.
         program: &'static str,
+    },
+    /// A plain test may not build what takes minutes.
+    #[error(
+        "{program} is not built yet: `cargo xtask testbed build` builds it once on this machine \
+         ({cold}; needs Go)"
+    )]
+    NotBuilt {
+        /// What was to be run.
+        program: &'static str,
+        /// How long its build takes.
+        cold: &'static str,
     },
     /// `go build` said no.
     #[error("go build in {folder} failed ({status}):\n{tail}", folder = folder.display())]
@@ -84,6 +95,11 @@ pub enum TestbedError {
 }
 
 impl TestbedError {
+    /// Whether a program is only not there, on a machine that need not have it.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NoGo { .. } | Self::NotBuilt { .. })
+    }
+
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { what, path, source }

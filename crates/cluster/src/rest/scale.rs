@@ -225,7 +225,8 @@ pub(crate) fn handle(call: &Call<'_>, target: &Target) -> Result<Response<Body>,
             &options.manager,
             "scale",
             call.query.flag("force"),
-            &value::time(call.cluster.now()),
+            // An entry of a scale has no time.
+            "",
         )
         .map_err(super::apply::refused)?;
         options.applied = true;

@@ -242,11 +242,18 @@ pub fn update_managed_fields(
     }
     let mut taken = difference.added;
     taken.union(&difference.modified);
+    // Replicas that nobody has are nobody's after a scale either, and an entry
+    // of a scale has no time: both are as the real server has them.
+    let scale = subresource == "scale";
+    let had = entries
+        .iter()
+        .any(|e| !e.set.intersection(&taken).is_empty());
+    let time = if scale { "" } else { time };
     for entry in &mut entries {
         entry.set.subtract(&taken);
         entry.set.subtract(&difference.removed);
     }
-    if !taken.is_empty() {
+    if !taken.is_empty() && (had || !scale) {
         let api_version = new["apiVersion"].as_str().unwrap_or_default().to_owned();
         match entries
             .iter_mut()

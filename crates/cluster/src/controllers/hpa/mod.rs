@@ -312,6 +312,8 @@ async fn write_scale(cluster: &Cluster, target: &observe::Target, replicas: i32)
             .method(Method::PUT)
             .uri(&target.scale_path)
             .header(http::header::CONTENT_TYPE, "application/json")
+            // Whose the replicas are: clients that apply are told.
+            .header(http::header::USER_AGENT, "kube-controller-manager")
             .body(scale.to_string().into());
         let Ok(request) = request else {
             return ScaleWrite::Failed(format!("bad path {}", target.scale_path));
