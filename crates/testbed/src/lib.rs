@@ -7,6 +7,7 @@ mod certificates;
 mod client;
 mod control_plane;
 mod golang;
+mod kubectl;
 mod program;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use control_plane::ControlPlane;
 pub use golang::{GoProgram, control_plane, promql_referee};
+pub use kubectl::kubectl_1_32;
 
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]

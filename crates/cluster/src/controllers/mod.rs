@@ -10,6 +10,7 @@ mod expiry;
 mod gc;
 pub mod hpa;
 mod index;
+pub(crate) mod job;
 mod namespace;
 mod object;
 mod queue;
@@ -84,6 +85,7 @@ enum Key {
     Collect(Place),
     Deployment(Arc<str>, Arc<str>),
     ReplicaSet(Arc<str>, Arc<str>),
+    Job(Arc<str>, Arc<str>),
     Budget(Arc<str>, Arc<str>),
 }
 
@@ -255,6 +257,7 @@ impl Manager {
             "deployments.apps" => self
                 .queue
                 .add(Key::Deployment(ns.clone(), name(object).into())),
+            job::RESOURCE => self.queue.add(Key::Job(ns.clone(), name(object).into())),
             replicaset::RESOURCE => {
                 self.queue
                     .add(Key::ReplicaSet(ns.clone(), name(object).into()));
@@ -290,6 +293,7 @@ impl Manager {
             match reference["kind"].as_str() {
                 Some("ReplicaSet") => self.queue.add(Key::ReplicaSet(ns.clone(), name)),
                 Some("Deployment") => self.queue.add(Key::Deployment(ns.clone(), name)),
+                Some("Job") => self.queue.add(Key::Job(ns.clone(), name)),
                 _ => {}
             }
         }
@@ -432,6 +436,7 @@ impl Manager {
             Key::Collect(place) => gc::sync(&ctx, place),
             Key::Deployment(ns, name) => deployment::sync(&ctx, ns, name),
             Key::ReplicaSet(ns, name) => replicaset::sync(&ctx, ns, name),
+            Key::Job(ns, name) => job::sync(&ctx, ns, name),
             Key::Budget(ns, name) => disruption::sync(&ctx, ns, name),
         };
         let collect = ctx.collect.into_inner();

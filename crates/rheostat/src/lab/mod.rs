@@ -77,6 +77,10 @@ pub struct Args {
     /// How long a node is unneeded before it goes
     #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = duration)]
     unneeded: Duration,
+    /// Simulate no kubelets, GPU pages and usage of pods: something else runs the pods, kwok for
+    /// example
+    #[arg(long)]
+    no_kubelets: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -114,6 +118,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = LabOptions {
         seed: args.seed,
         pools,
+        kubelets: !args.no_kubelets,
         delays: Delays {
             sample: args.sample,
             scrape: args.scrape,

@@ -8,6 +8,7 @@
 
 mod internet;
 mod operator;
+mod side_by_side;
 mod stage;
 
 use std::time::Duration;
