@@ -160,6 +160,8 @@ async fn deadlines_suspension_and_time_to_live_are_kept() {
     pass(0).await;
     let pod = running(&cluster).remove(0);
     assert_eq!(conditions(&cluster), ["Suspended False JobResumed"]);
+    // Once it has a node, a pod does not go by itself.
+    cluster.bind("default", &pod, "n").unwrap();
     pass(31).await;
     // The pod is told to go, and the Job is over once it is gone.
     let ends = [

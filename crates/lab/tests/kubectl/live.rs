@@ -79,6 +79,12 @@ impl Live {
             });
         });
         let (tempo, server) = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        // Until its first turn there is no time to go by.
+        let began = Instant::now();
+        while orders.now.load(Ordering::Relaxed) == 0 {
+            assert!(began.elapsed() < LIMIT, "the lab does not start");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let (stop, thread) = (Some(stop), Some(thread));
         Self {
             tempo,

@@ -118,7 +118,7 @@ fn more(here: &Path, release: &str, kubectl: &Path, tally: &mut Tally) {
         let next = lines.get(at + 1).map_or("", |next| &next.cmd);
         if !next.contains("rollout status") {
             let slow = line.cmd.contains("apply") || line.cmd.contains("annotate so");
-            live.pass(if slow { 2.0 } else { 1.0 });
+            live.pass(if slow { 2.0 } else { 0.15 });
         }
     }
 }
