@@ -31,7 +31,7 @@ use self::index::{Index, Place};
 use self::object::{controller_of, has_finalizer, name, namespace, text, uid};
 use self::queue::Queue;
 use self::selector::Selector;
-use crate::value::{deleting, list};
+use crate::value::{deleting, list, set_meta};
 use crate::{Change, ChangeKind, Changes, Cluster, EventRecord, Status};
 
 /// Settings of the controllers.
@@ -413,10 +413,13 @@ impl Manager {
     fn greet(&self, node: &Value) {
         let name = name(node);
         let text = format!("Node {name} event: Registered Node {name} in Controller");
+        // The node controller names the node, not a version of it.
+        let mut node = node.clone();
+        set_meta(&mut node, "resourceVersion", None);
         record(
             &self.cluster,
             "node-controller",
-            node,
+            &node,
             "Normal",
             "RegisteredNode",
             &text,

@@ -17,9 +17,9 @@ use live::Live;
 use serde::Deserialize;
 
 /// Commands that pass at least; raise it when more do.
-const FLOOR: usize = 172;
+const FLOOR: usize = 199;
 /// The same for kubectl 1.37, where one is given.
-const FLOOR_1_37: usize = 170;
+const FLOOR_1_37: usize = 199;
 
 #[derive(Deserialize)]
 struct Recorded {
