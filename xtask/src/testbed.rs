@@ -56,6 +56,8 @@ fn test() -> Result<()> {
     };
     let args = ["-p", "rheostat-testbed", "--", "--ignored"];
     crate::cargo("test", &args.map(str::to_owned))?;
+    let args = ["-p", "rheostat", "--test", "e2e", "--", "--ignored"];
+    crate::cargo("test", &args.map(str::to_owned))?;
     crate::promql_diff::run(&["--pairs", FEW_PAIRS].map(str::to_owned))
 }
 

@@ -53,7 +53,7 @@ fn schemas_are_those_of_kedas_crds() {
         object.remove("x-kubernetes-group-version-kind");
         object["properties"]["metadata"] = serde_json::json!({"type": "object"});
         let ours = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-        assert_eq!(*ours, recorded, "{kind}");
+        assert_eq!(bare(ours, false), recorded, "{kind}");
         compared += 1;
     }
     assert_eq!(compared, 4);

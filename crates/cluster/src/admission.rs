@@ -130,7 +130,7 @@ pub(crate) fn mutate_create(
             Ok(())
         }
         "jobs.batch" => {
-            crate::jobs::select_own_pods(object);
+            crate::controllers::job::identify(object);
             Ok(())
         }
         _ => Ok(()),
@@ -324,6 +324,29 @@ pub(crate) fn check(
         value::name(object),
         causes,
     ))
+}
+
+/// Refuses other resources of a running pod: they change by its subresource `resize` alone.
+pub(crate) fn keep_resources(row: &Resource, old: &Value, new: &Value) -> Result<(), Status> {
+    let of = |pod: &Value| -> Vec<Value> {
+        let lists = ["initContainers", "containers"].map(|key| value::list(pod, &["spec", key]));
+        let all = lists.into_iter().flatten();
+        all.map(|c| {
+            let amounts = |key| value::at(c, &["resources", key]).cloned();
+            json!([amounts("requests"), amounts("limits")])
+        })
+        .collect()
+    };
+    if &*row.name != "pods" || of(old) == of(new) {
+        return Ok(());
+    }
+    let cause = Cause {
+        reason: "FieldValueForbidden".to_owned(),
+        message: format!("Forbidden: {}", crate::schema::validate::MAY_CHANGE),
+        field: "spec".to_owned(),
+    };
+    let name = value::name(new);
+    Err(Status::invalid(&row.kind, &row.group, name, vec![cause]))
 }
 
 /// Restores what a writer may not change.

@@ -311,6 +311,18 @@ impl Cluster {
         }
         let mut new = Value::clone(&old);
         new["spec"]["nodeName"] = json!(node);
+        // A pod has its place in the world among its labels.
+        if let Ok(node) = self.get("nodes", "", node) {
+            for key in [
+                "topology.kubernetes.io/region",
+                "topology.kubernetes.io/zone",
+            ] {
+                if let Some(place) = value::at(&node, &["metadata", "labels", key]) {
+                    let labels = value::map_mut(&mut new, &["metadata", "labels"]);
+                    labels.insert(key.to_owned(), place.clone());
+                }
+            }
+        }
         let now = value::time(self.now());
         let status = value::map_mut(&mut new, &["status"]);
         let generation = value::integer(&old, &["metadata", "generation"]);
@@ -504,6 +516,9 @@ impl Cluster {
             });
         }
         admission::check(row, version, &new, Some(&shown))?;
+        if options.subresource.is_empty() && !options.internal {
+            admission::keep_resources(row, &shown, &new)?;
+        }
         if !options.manager.is_empty() && !options.applied {
             admission::track(row, Some(&shown), &mut new, options, self.now());
         }

@@ -12,6 +12,8 @@ pub enum Component {
     Deployment,
     /// Makes pods.
     ReplicaSet,
+    /// Runs pods until so many have succeeded.
+    Job,
     /// Sets replica counts by metrics.
     HorizontalPodAutoscaler,
     /// Deletes what has lost its owners.
@@ -31,10 +33,11 @@ pub type Without = BTreeSet<Component>;
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Scheduler,
         Self::Deployment,
         Self::ReplicaSet,
+        Self::Job,
         Self::HorizontalPodAutoscaler,
         Self::GarbageCollector,
         Self::Namespace,
@@ -50,6 +53,7 @@ impl Component {
             Self::Scheduler => "kube-scheduler",
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
+            Self::Job => "job-controller",
             Self::HorizontalPodAutoscaler => "horizontal-pod-autoscaler-controller",
             Self::GarbageCollector => "garbage-collector-controller",
             Self::Namespace => "namespace-controller",

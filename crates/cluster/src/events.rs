@@ -98,6 +98,7 @@ pub fn reference(object: &Value) -> Value {
 const SIMILAR: usize = 10;
 /// Seconds without a similar event after which counting begins anew.
 const SIMILAR_WITHIN: i64 = 600;
+const COMBINED: &str = "(combined from similar events)";
 /// Events that a source may write about one object at once.
 const BURST: f64 = 25.0;
 /// Seconds after which it may write one more.
@@ -199,7 +200,7 @@ impl Recorder {
         if messages.len() >= SIMILAR {
             messages.pop_first();
             identity = alike;
-            message = format!("(combined from similar events): {message}");
+            message = format!("{COMBINED}: {message}");
         }
         let observed = self.observe(identity, regarding, now);
         if self.budget.len() > KEPT {
@@ -305,7 +306,9 @@ fn first(ns: &str, name: &str, regarding: &Value, event: &EventRecord, now: Time
             if !host.is_empty() {
                 object["source"]["host"] = json!(host);
             }
-            object["reportingComponent"] = json!(component);
+            // Those who combine events do not say who reported them.
+            let combined = event.message.starts_with(COMBINED);
+            object["reportingComponent"] = json!(if combined { "" } else { component });
             object["reportingInstance"] = json!(host);
         }
         EventSource::Controller {

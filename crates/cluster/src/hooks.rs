@@ -46,7 +46,7 @@ pub(crate) fn validate(
 ) -> Vec<Cause> {
     let errors = if row.custom.is_some() {
         structural_of(row, version)
-            .map(|s| s.validate(object))
+            .map(|s| s.validate(object, old))
             .unwrap_or_default()
     } else {
         schema::validate(gvk(row), object, old)

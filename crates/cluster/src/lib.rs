@@ -15,7 +15,6 @@ pub mod crd;
 mod deletion;
 pub mod events;
 mod hooks;
-mod jobs;
 mod printers;
 pub mod resource;
 mod rest;

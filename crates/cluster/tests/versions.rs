@@ -204,7 +204,7 @@ async fn metadata_is_read_by_its_types() {
     );
     let patch = json!({"metadata": {"annotations": {"n": 1}}});
     let (code, status) = call(&cluster, "PATCH", &format!("{V1}/w"), patch).await;
-    assert_eq!(code, 400, "{status}");
+    assert_eq!(code, 422, "{status}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,6 +60,9 @@ pub struct LabOptions {
     pub start: Timestamp,
     /// Whether the node planner runs.
     pub plan_nodes: bool,
+    /// Whether kubelets are simulated, and with them the GPU pages and the
+    /// usage of pods. Without, the pods are run by somebody else (kwok, a test).
+    pub kubelets: bool,
     /// Whether the operator's pod has a federated identity, as the workload
     /// identity webhook gives it one.
     pub identity: bool,
@@ -81,6 +84,7 @@ impl Default for LabOptions {
             delays: Delays::default(),
             start: Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH),
             plan_nodes: true,
+            kubelets: true,
             identity: true,
             store_hosts: Vec::new(),
             without: Without::new(),
@@ -166,11 +170,16 @@ impl Lab {
     }
 
     async fn spawn(&self, world: &World) -> Result<(), LabError> {
-        let logs = world.kubelet.clone();
-        self.cluster
-            .set_log_source(Arc::new(move |namespace, pod, container| {
-                logs.logs(namespace, pod, container)
-            }));
+        if self.options.kubelets {
+            let logs = world.kubelet.clone();
+            self.cluster
+                .set_log_source(Arc::new(move |namespace, pod, container| {
+                    logs.logs(namespace, pod, container)
+                }));
+            let usage = crate::usage::handler(self.cluster.clone(), self.loads.clone());
+            self.cluster
+                .mount(crate::usage::GROUP, crate::usage::VERSION, usage);
+        }
         let mut context = triggers::Context::new(world.names().service(), self.clock);
         if self.options.identity {
             let authority = &self.authority;
@@ -191,10 +200,6 @@ impl Lab {
         self.cluster
             .mount(operator::METRICS_GROUP, operator::METRICS_VERSION, metrics);
 
-        let usage = crate::usage::handler(self.cluster.clone(), self.loads.clone());
-        self.cluster
-            .mount(crate::usage::GROUP, crate::usage::VERSION, usage);
-
         let controllers = cluster::controllers::Options {
             hpa_period: self.options.delays.hpa_period,
             on_hpa: Some(crate::explain::of_hpas(explanations.clone())),
@@ -208,8 +213,10 @@ impl Lab {
         let without = self.options.without.clone();
         let scheduler = cluster::scheduler::run(self.cluster.clone(), without);
         self.essential("scheduler", scheduler);
-        for (name, part) in world.parts() {
-            self.essential(name, part);
+        if self.options.kubelets {
+            for (name, part) in world.parts() {
+                self.essential(name, part);
+            }
         }
         self.essential("operator", operator.run());
         self.cloud

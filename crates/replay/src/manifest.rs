@@ -180,7 +180,7 @@ pub(crate) fn check(place: &str, object: &Value) -> Read<()> {
                 "unknown field {first}; remove it or correct its name"
             ));
         }
-        schema.validate(object)
+        schema.validate(object, None)
     } else {
         let mut whole = strict(place, HPA, object)?;
         whole["metadata"]["namespace"] = Value::from(namespace(object));

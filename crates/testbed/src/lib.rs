@@ -8,6 +8,7 @@ mod client;
 mod control_plane;
 mod controllers;
 mod golang;
+mod kubectl;
 mod program;
 mod referee;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub use control_plane::ControlPlane;
 pub use controllers::Controllers;
 pub use golang::{GoProgram, control_plane, helm3, helm4, promql_referee};
+pub use kubectl::kubectl_1_32;
 pub use referee::Referee;
 
 /// Why there is no testbed.

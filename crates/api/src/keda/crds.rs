@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::describe::describe;
 use super::schema;
 
 /// A printer column: name, type, JSONPath and priority.
@@ -174,6 +175,8 @@ fn manifest(row: &Row) -> Value {
         names["shortNames"] = json!(row.short_names);
     }
     let columns: Vec<Value> = row.columns.iter().map(column).collect();
+    let mut schema = (row.schema)();
+    describe(row.kind, &mut schema);
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -186,7 +189,7 @@ fn manifest(row: &Row) -> Value {
                 "name": super::VERSION,
                 "served": true,
                 "storage": true,
-                "schema": {"openAPIV3Schema": (row.schema)()},
+                "schema": {"openAPIV3Schema": schema},
                 "subresources": {"status": {}},
                 "additionalPrinterColumns": columns,
             }],

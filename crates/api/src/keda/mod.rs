@@ -1,6 +1,7 @@
 //! KEDA's resources (`keda.sh/v1alpha1`): types, names and CRD manifests.
 
 mod crds;
+mod describe;
 mod schema;
 mod types;
 

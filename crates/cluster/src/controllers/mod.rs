@@ -10,6 +10,7 @@ mod expiry;
 mod gc;
 pub mod hpa;
 mod index;
+pub(crate) mod job;
 mod namespace;
 mod object;
 mod queue;
@@ -30,7 +31,7 @@ use self::index::{Index, Place};
 use self::object::{controller_of, has_finalizer, name, namespace, text, uid};
 use self::queue::Queue;
 use self::selector::Selector;
-use crate::value::{deleting, list};
+use crate::value::{deleting, list, set_meta};
 use crate::{Change, ChangeKind, Changes, Cluster, Component, EventRecord, Status, Without};
 
 /// Settings of the controllers.
@@ -88,6 +89,7 @@ enum Key {
     Collect(Place),
     Deployment(Arc<str>, Arc<str>),
     ReplicaSet(Arc<str>, Arc<str>),
+    Job(Arc<str>, Arc<str>),
     Budget(Arc<str>, Arc<str>),
 }
 
@@ -99,6 +101,7 @@ impl Key {
             Self::Collect(_) => Component::GarbageCollector,
             Self::Deployment(..) => Component::Deployment,
             Self::ReplicaSet(..) => Component::ReplicaSet,
+            Self::Job(..) => Component::Job,
             Self::Budget(..) => Component::Disruption,
         }
     }
@@ -279,6 +282,7 @@ impl Manager {
             "deployments.apps" => self
                 .queue
                 .add(Key::Deployment(ns.clone(), name(object).into())),
+            job::RESOURCE => self.queue.add(Key::Job(ns.clone(), name(object).into())),
             replicaset::RESOURCE => {
                 self.queue
                     .add(Key::ReplicaSet(ns.clone(), name(object).into()));
@@ -314,6 +318,7 @@ impl Manager {
             match reference["kind"].as_str() {
                 Some("ReplicaSet") => self.queue.add(Key::ReplicaSet(ns.clone(), name)),
                 Some("Deployment") => self.queue.add(Key::Deployment(ns.clone(), name)),
+                Some("Job") => self.queue.add(Key::Job(ns.clone(), name)),
                 _ => {}
             }
         }
@@ -436,10 +441,13 @@ impl Manager {
         }
         let name = name(node);
         let text = format!("Node {name} event: Registered Node {name} in Controller");
+        // The node controller names the node, not a version of it.
+        let mut node = node.clone();
+        set_meta(&mut node, "resourceVersion", None);
         record(
             &self.cluster,
             "node-controller",
-            node,
+            &node,
             "Normal",
             "RegisteredNode",
             &text,
@@ -462,6 +470,7 @@ impl Manager {
             Key::Collect(place) => gc::sync(&ctx, place),
             Key::Deployment(ns, name) => deployment::sync(&ctx, ns, name),
             Key::ReplicaSet(ns, name) => replicaset::sync(&ctx, ns, name),
+            Key::Job(ns, name) => job::sync(&ctx, ns, name),
             Key::Budget(ns, name) => disruption::sync(&ctx, ns, name),
         };
         let collect = ctx.collect.into_inner();

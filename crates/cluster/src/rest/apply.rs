@@ -40,6 +40,7 @@ pub(crate) fn apply(
             target.name()
         )));
     }
+    declared(target, &body)?;
     // The applied body must not be filled up with defaults, so only its fields are checked.
     let (_, mut warnings) = accept(call, endpoint, body.clone(), duplicates)?;
     let mut applied = body;
@@ -90,6 +91,58 @@ pub(crate) fn apply(
     warnings.extend(written.warnings);
     let response = show(call, target, code, &written.object, wanted);
     Ok(answer::warn(response, &warnings))
+}
+
+/// Apply knows declared fields only, whatever the field validation; the first that it comes
+/// upon is named.
+fn declared(target: &Target, body: &Value) -> Result<(), Status> {
+    let endpoint = &target.endpoint;
+    let mode = schema::FieldValidation::Warn;
+    let Ok((_, found)) = hooks::decode(endpoint, body.clone(), vec![], mode) else {
+        // It says itself what cannot be read.
+        return Ok(());
+    };
+    let unknown = found.iter().filter_map(|text| {
+        let path = text.strip_prefix("unknown field \"")?.strip_suffix('"')?;
+        Some((path.matches('.').count(), path))
+    });
+    let Some((_, path)) = unknown.min() else {
+        return Ok(());
+    };
+    let name = match &target.namespace {
+        Some(ns) => format!("{ns}/{}", target.name()),
+        None => format!("/{}", target.name()),
+    };
+    let version = value::text(body, &["apiVersion"]);
+    let text = format!(
+        "failed to create typed patch object ({name}; {version}, Kind={}): .{}: field not \
+         declared in schema",
+        endpoint.row.kind,
+        by_name(body, path)
+    );
+    Err(Status::new(500, "", text))
+}
+
+/// A path with its items called by their names, where they have one.
+fn by_name(body: &Value, path: &str) -> String {
+    let mut out = String::new();
+    let mut at = body;
+    for step in path.split_inclusive(['.', '[', ']']) {
+        let key = step.trim_end_matches(['.', '[', ']']);
+        if let (Ok(index), true) = (key.parse::<usize>(), step.ends_with(']')) {
+            at = &at[index];
+            match at["name"].as_str() {
+                Some(name) => out.push_str(&format!("name={name:?}]")),
+                None => out.push_str(step),
+            }
+        } else {
+            if !key.is_empty() {
+                at = &at[key];
+            }
+            out.push_str(step);
+        }
+    }
+    out
 }
 
 pub(super) fn read(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {

@@ -22,7 +22,7 @@ impl Filter {
     /// Reads labelSelector and fieldSelector.
     pub fn of(call: &Call<'_>, target: &Target) -> Result<Self, Status> {
         let labels = Selector::parse(call.query.get("labelSelector").unwrap_or(""))
-            .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+            .map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = FieldSelector::parse(call.query.get("fieldSelector").unwrap_or(""))
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let row = &target.endpoint.row;

@@ -8,7 +8,7 @@ use super::read::{fetch, show};
 use super::write::{accept, options, rename};
 use super::{Call, Target, answer, apply};
 use crate::schema;
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::{Body, value, views};
 
 /// How a patch is written.
@@ -70,13 +70,60 @@ pub(crate) fn apply_to(
     }
     let patch = schema::patch::decode(patch)?;
     let Value::Object(_) = &patch else {
-        let why = schema::patch::wrong_type(&patch, "map[string]interface {}");
+        let mut why = schema::patch::wrong_type(&patch, "map[string]interface {}");
+        if kind == Kind::Strategic {
+            why.message = why.message.replacen("error decoding patch: ", "", 1);
+        }
         return Err(why.into());
     };
     Ok(match kind {
         Kind::Strategic => schema::strategic_merge(gvk, current, &patch)?,
         _ => schema::merge_patch(current, &patch),
     })
+}
+
+/// What a patch made cannot be read as its kind: the API server says it of the patch.
+fn unreadable(status: Status, kind: Kind, patch: &[u8], patched: &Value) -> Status {
+    let Some((_, why)) = status.message.split_once(": json: cannot unmarshal ") else {
+        return status;
+    };
+    let (shown, why) = if kind == Kind::Strategic {
+        let patch = serde_json::from_slice(patch).unwrap_or_default();
+        (schema::strategic::go_text(&patch), unconverted(why))
+    } else {
+        let why = format!("json: cannot unmarshal {why}");
+        (patched.to_string(), why)
+    };
+    let cause = Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: {}: {why}", schema::validate::quote(&shown)),
+        field: "patch".to_owned(),
+    };
+    Status::invalid("", "", "", vec![cause])
+}
+
+/// `string into Go struct field T.path of type int32`, as the conversion of what a strategic
+/// merge made puts it.
+fn unconverted(why: &str) -> String {
+    let (found, ty) = why.split_once(" into Go ").unwrap_or((why, ""));
+    let ty = ty.rsplit_once(" of type ").map_or(ty, |(_, ty)| ty);
+    let found = match found {
+        "object" => "map",
+        "array" => "slice",
+        number if number.starts_with("number") => match number.contains('.') {
+            true => "float64",
+            false => "int64",
+        },
+        other => other,
+    };
+    match ty {
+        "string" if found == "int64" => format!("cannot convert {found} to string"),
+        "int32" | "int64" if found == "float64" => format!("cannot convert {found} to {ty}"),
+        "string" | "bool" | "int32" | "int64" => format!("unrecognized type: {ty}"),
+        list if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+        map if map.starts_with("map[") => format!("cannot restore map from {found}"),
+        _ => format!("cannot restore struct from: {found}"),
+    }
 }
 
 /// PATCH of an object or of its status.
@@ -114,7 +161,8 @@ pub(crate) fn patch(
             patched = Value::Null;
         }
         let stale = value::resource_version(&patched) != value::resource_version(&current);
-        let (new, mut warnings) = accept(call, endpoint, patched, vec![])?;
+        let read = accept(call, endpoint, patched.clone(), vec![]);
+        let (new, mut warnings) = read.map_err(|s| unreadable(s, kind, &call.body, &patched))?;
         let options = options(call, endpoint, subresource);
         match call.cluster.update_row(row, &old, new, &options) {
             Err(status) if status.is_conflict() && !stale && attempt < 5 => attempt += 1,

@@ -3,7 +3,7 @@
 use decide::budget::{self, Budget, Refusal};
 use http::Response;
 use jiff::ToSpan as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::read::fetch;
 use super::write::read_body;
@@ -151,11 +151,10 @@ pub(crate) fn log(call: &Call<'_>, target: &Target) -> Result<Response<Body>, St
             target.name()
         )));
     }
-    let mut lines = call
-        .cluster
-        .log_source()
-        .map(|source| source(target.ns(), target.name(), container))
-        .unwrap_or_default();
+    let Some(source) = call.cluster.log_source() else {
+        return Err(no_kubelet(call, &pod));
+    };
+    let mut lines = source(target.ns(), target.name(), container);
     if let Some(tail) = call.query.number("tailLines") {
         let skip = lines.len().saturating_sub(tail as usize);
         lines.drain(..skip);
@@ -165,6 +164,21 @@ pub(crate) fn log(call: &Call<'_>, target: &Target) -> Result<Response<Body>, St
         text.push('\n');
     }
     Ok(answer::raw(200, "text/plain", text))
+}
+
+/// What the API server says when it cannot reach the kubelet of a pod's node.
+pub(crate) fn no_kubelet(call: &Call<'_>, pod: &Value) -> Status {
+    let node = value::text(pod, &["spec", "nodeName"]);
+    let node = call.cluster.get("nodes", "", node).unwrap_or_default();
+    let known = value::list(&node, &["status", "addresses"]);
+    let text = match known {
+        [] => "no preferred addresses found; known addresses: []".to_owned(),
+        [first, ..] => format!(
+            "dial tcp {}: no kubelet answers there: the nodes of this control plane are not its own",
+            value::text(first, &["address"])
+        ),
+    };
+    Status::new(500, "", text)
 }
 
 /// POST of a TokenRequest.

@@ -168,13 +168,19 @@ async fn subresource(
         (&Method::PUT, "finalize") => write::finalize(call, target),
         (&Method::PUT, "approval") => write::replace(call, target, "status"),
         (&Method::PATCH, "approval") => patch::patch(call, target, "status"),
-        (&Method::PUT, "ephemeralcontainers" | "resize") => write::replace(call, target, ""),
-        (&Method::PATCH, "ephemeralcontainers" | "resize") => patch::patch(call, target, ""),
+        (&Method::PUT, "ephemeralcontainers") => write::replace(call, target, ""),
+        (&Method::PATCH, "ephemeralcontainers") => patch::patch(call, target, ""),
+        (&Method::PUT, "resize") => write::replace(call, target, "resize"),
+        (&Method::PATCH, "resize") => patch::patch(call, target, "resize"),
         (_, "scale") => scale::handle(call, target),
         (&Method::POST, "binding") => pods::bind(call, target),
         (&Method::POST, "eviction") => pods::evict(call, target),
         (&Method::GET, "log") => pods::log(call, target),
         (&Method::POST, "token") => pods::token(call, target),
+        (_, "exec" | "attach" | "portforward") if call.cluster.log_source().is_none() => {
+            let pod = read::fetch(call.cluster, target)?;
+            Err(pods::no_kubelet(call, &pod))
+        }
         (_, "exec" | "attach" | "portforward" | "proxy") => Err(Status::not_implemented(format!(
             "{} is not served by this control plane: its nodes are simulated and run no \
              containers",

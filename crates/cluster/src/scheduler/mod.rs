@@ -251,6 +251,7 @@ impl Scheduler {
         self.queue.remove(&pod.key);
         self.nominated.remove(&pod.key);
         let key = &pod.key;
+        let version = self.version(pod);
         match self.cluster.bind(&key.namespace, &key.name, node) {
             Ok(()) => {
                 let placed = PodInfo {
@@ -260,12 +261,13 @@ impl Scheduler {
                 self.world.set_pod(Arc::new(placed));
                 self.changed(PodInfo::looks_at_others);
                 let note = format!("Successfully assigned {key} to {node}");
-                self.tell(pod, "Normal", "Scheduled", "Binding", &note);
+                self.tell(pod, &version, "Normal", "Scheduled", "Binding", &note);
             }
             // The pod has gone or was assigned by someone else; its change is
             // on the way here.
             Err(status) => self.tell(
                 pod,
+                &version,
                 "Warning",
                 "FailedScheduling",
                 "Scheduling",
@@ -294,7 +296,15 @@ impl Scheduler {
         }
         if fresh {
             let note = shorten(&refusal.sentence);
-            self.tell(pod, "Warning", "FailedScheduling", "Scheduling", &note);
+            let version = self.version(pod);
+            self.tell(
+                pod,
+                &version,
+                "Warning",
+                "FailedScheduling",
+                "Scheduling",
+                &note,
+            );
         }
         if changed || refusal.preemption.is_some() {
             let node = refusal.preemption.as_ref().map(|p| p.node.clone());
@@ -347,6 +357,7 @@ impl Scheduler {
             let note = format!("Preempted by pod {} on node {}", pod.uid, preemption.node);
             self.tell(
                 &PodInfo::parse(&victim),
+                value::resource_version(&victim),
                 "Normal",
                 "Preempted",
                 "Preempting",
@@ -359,11 +370,29 @@ impl Scheduler {
         }
     }
 
-    fn tell(&self, pod: &PodInfo, kind: &str, reason: &str, action: &str, note: &str) {
+    /// The stored version of a pod: an event is about one, and another version's is no
+    /// repetition.
+    fn version(&self, pod: &PodInfo) -> String {
+        let stored = self
+            .cluster
+            .get("pods", &pod.key.namespace, &pod.key.name)
+            .unwrap_or_default();
+        value::resource_version(&stored).to_owned()
+    }
+
+    fn tell(
+        &self,
+        pod: &PodInfo,
+        version: &str,
+        kind: &str,
+        reason: &str,
+        action: &str,
+        note: &str,
+    ) {
         self.cluster.event(EventRecord {
             regarding: json!({
                 "apiVersion": "v1", "kind": "Pod", "namespace": *pod.key.namespace,
-                "name": *pod.key.name, "uid": pod.uid,
+                "name": *pod.key.name, "uid": pod.uid, "resourceVersion": version,
             }),
             kind: kind.to_owned(),
             reason: reason.to_owned(),

@@ -92,9 +92,6 @@ impl Entry {
         }
         if !self.apply {
             text.push_str(&format!(" using {}", self.api_version));
-            if !self.time.is_empty() {
-                text.push_str(&format!(" at {}", self.time));
-            }
         }
         text
     }

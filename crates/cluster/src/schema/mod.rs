@@ -6,6 +6,7 @@ pub mod apply;
 mod cel;
 pub mod decode;
 pub mod defaults;
+mod descriptions;
 mod fieldset;
 pub mod openapi;
 pub mod patch;

@@ -1,7 +1,8 @@
 //! OpenAPI v3 documents for kubectl: of built-in group versions from the table of types, of
 //! custom resources from their definitions. They carry what clients compute with (kinds,
-//! types, merge keys, `fieldValidation`, patch types) and no descriptions of their own.
+//! types, merge keys, `fieldValidation`, patch types) and what `kubectl explain` shows.
 
+use super::descriptions;
 use super::table::{Elem, Field, ListKind, RestPath, Shape, Table, Type};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -97,14 +98,18 @@ pub fn openapi_v3_for_crds(crds: &[&Value], version: &str) -> Option<Value> {
             .map(|o| o.entry("properties").or_insert_with(|| json!({})))
             .and_then(Value::as_object_mut)
         {
-            properties
-                .entry("apiVersion")
-                .or_insert_with(|| json!({"type": "string"}));
-            properties
-                .entry("kind")
-                .or_insert_with(|| json!({"type": "string"}));
+            let about = |field| descriptions::of_object(field).map_or("", |d| d.text);
+            for field in ["apiVersion", "kind"] {
+                let known = properties
+                    .entry(field)
+                    .or_insert_with(|| json!({"type": "string"}));
+                if known.get("description").is_none() {
+                    known["description"] = about(field).into();
+                }
+            }
             let meta = reference(&full_name("meta.v1.ObjectMeta"));
-            properties.insert("metadata".into(), json!({ "allOf": [meta] }));
+            let meta = json!({"allOf": [meta], "description": about("metadata")});
+            properties.insert("metadata".into(), meta);
         }
         schema["x-kubernetes-group-version-kind"] =
             json!([{"group": group, "version": version, "kind": kind}]);
@@ -254,15 +259,32 @@ fn schemas(mut wanted: BTreeSet<u32>) -> Map<String, Value> {
 fn type_schema(ty: &Type) -> Value {
     let fields = || ty.fields.iter().filter(|f| !f.inline && !f.hidden);
     let properties: Map<String, Value> = fields()
-        .map(|f| (f.name.to_owned(), field_schema(f)))
+        .map(|f| (f.name.to_owned(), described_field(ty, f)))
         .collect();
     let mut schema = json!({"type": "object", "properties": properties});
+    if let Some(text) = descriptions::of_type(ty.name) {
+        schema["description"] = text.into();
+    }
     let required: Vec<&str> = fields().filter(|f| f.required).map(|f| f.name).collect();
     if !required.is_empty() {
         schema["required"] = required.into();
     }
     if ty.atomic {
         schema["x-kubernetes-map-type"] = "atomic".into();
+    }
+    schema
+}
+
+fn described_field(ty: &Type, field: &Field) -> Value {
+    let mut schema = field_schema(field);
+    let object = ty.fields.iter().any(|f| f.name == "metadata");
+    let described = descriptions::of_field(ty.name, field.name)
+        .or_else(|| descriptions::of_object(field.name).filter(|_| object));
+    if let Some(described) = described {
+        schema["description"] = described.text.into();
+        if !described.values.is_empty() {
+            schema["enum"] = described.values.clone().into();
+        }
     }
     schema
 }

@@ -75,8 +75,21 @@ pub fn json_patch(current: &Value, patch: &[u8]) -> Result<Value, PatchError> {
             ),
         });
     }
-    let operations: Vec<PatchOperation> = serde_json::from_value(raw)
-        .map_err(|e| PatchError::bad_request(format!("error decoding patch: {e}")))?;
+    let mut raw = raw;
+    for operation in raw.as_array_mut().into_iter().flatten() {
+        let Value::Object(fields) = operation else {
+            return Err(wrong_type(operation, "handlers.jsonPatchOp"));
+        };
+        // A value that is not given is null.
+        if fields
+            .get("op")
+            .is_some_and(|op| op == "add" || op == "replace")
+        {
+            fields.entry("value").or_insert(Value::Null);
+        }
+    }
+    let operations: Vec<PatchOperation> =
+        serde_json::from_value(raw).map_err(|_| PatchError::rejected())?;
     let mut doc = current.clone();
     let mut copied = 0;
     for operation in &operations {

@@ -3,6 +3,8 @@
 use super::Gvk;
 use super::patch::PatchError;
 use super::table::{Elem, Field, Shape, Table, Type};
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 const DIRECTIVE: &str = "$patch";
@@ -68,6 +70,7 @@ fn merge_map(
             }
         }
     }
+    let mut before = BTreeMap::new();
     for (key, value) in patch {
         if key.starts_with('$') {
             continue;
@@ -80,7 +83,17 @@ fn merge_map(
                 Value::Object(merge_map(old, new, inner)?)
             }
             (Some(Value::Array(old)), Value::Array(new)) if field.is_some_and(|f| f.merge) => {
-                Value::Array(merge_list(old, new, field)?)
+                let merge_key = field.and_then(|f| f.merge_key);
+                let was = old.clone();
+                let merged = merge_list(old, new, field)?;
+                // The patch's own order counts, unless it gives another one.
+                let merged = if patch.contains_key(&format!("{ORDER}{key}")) {
+                    merged
+                } else {
+                    ordered(merged, new, &was, merge_key)
+                };
+                before.insert(key.clone(), was);
+                Value::Array(merged)
             }
             // Nothing to merge with, yet directives inside must not be stored.
             (_, Value::Object(new)) => {
@@ -104,7 +117,8 @@ fn merge_map(
         let merge_key = ty.and_then(|t| t.field(list)).and_then(|f| f.merge_key);
         if let Some(Value::Array(items)) = original.get_mut(list) {
             let all = std::mem::take(items);
-            *items = ordered(all, order, merge_key);
+            let was = before.remove(list).unwrap_or_else(|| all.clone());
+            *items = ordered(all, order, &was, merge_key);
         }
     }
     Ok(original)
@@ -178,16 +192,23 @@ fn merge_list(
 
 /// Go's `%v` of a map.
 fn go_map(o: &Object) -> String {
-    let fields: Vec<String> = o
-        .iter()
-        .map(|(k, v)| match v {
-            Value::String(s) => format!("{k}:{s}"),
-            Value::Object(inner) => format!("{k}:{}", go_map(inner)),
-            Value::Null => format!("{k}:<nil>"),
-            other => format!("{k}:{other}"),
-        })
-        .collect();
+    let fields: BTreeMap<&String, String> = o.iter().map(|(k, v)| (k, go_text(v))).collect();
+    let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k}:{v}")).collect();
     format!("map[{}]", fields.join(" "))
+}
+
+/// Go's `%v` of a value.
+pub(crate) fn go_text(v: &Value) -> String {
+    match v {
+        Value::String(s) => s.clone(),
+        Value::Object(inner) => go_map(inner),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Null => "<nil>".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The patch without its directives and nulls, for what is stored as it is.
@@ -201,29 +222,33 @@ fn strip(o: &Object) -> Object {
         .collect()
 }
 
-/// Brings the elements named by `order` into that order; the others keep their place
-/// relative to the elements they followed.
-fn ordered(items: Vec<Value>, order: &[Value], merge_key: Option<&str>) -> Vec<Value> {
+/// Brings the elements named by `order` into that order. Each of the others comes before the
+/// first of them, from where the last of the others was put, that it stood before in `was`.
+fn ordered(
+    items: Vec<Value>,
+    order: &[Value],
+    was: &[Value],
+    merge_key: Option<&str>,
+) -> Vec<Value> {
     let id = |v: &Value| match merge_key {
         Some(k) => v.get(k).cloned().unwrap_or(Value::Null),
         None => v.clone(),
     };
     let wanted: Vec<Value> = order.iter().map(id).collect();
     let rank = |v: &Value| wanted.iter().position(|w| *w == id(v));
-    let before: Vec<Value> = items.iter().map(id).collect();
-    let place = |v: &Value| before.iter().position(|b| *b == id(v));
-    let (mut named, others): (Vec<Value>, Vec<Value>) =
+    let place = |v: &Value| was.iter().position(|b| id(b) == id(v));
+    let (mut out, others): (Vec<Value>, Vec<Value>) =
         items.into_iter().partition(|v| rank(v).is_some());
-    named.sort_by_key(&rank);
-    let mut out = Vec::with_capacity(named.len() + others.len());
-    let mut others = others.into_iter().peekable();
-    for v in named {
-        while others.peek().is_some_and(|o| place(o) < place(&v)) {
-            out.extend(others.next());
-        }
-        out.push(v);
+    out.sort_by_key(&rank);
+    let mut from = 0;
+    for other in others {
+        let at = out[from..]
+            .iter()
+            .position(|v| matches!((place(&other), place(v)), (Some(o), Some(v)) if o < v));
+        let at = at.map_or(out.len(), |n| from + n);
+        out.insert(at, other);
+        from = at + 1;
     }
-    out.extend(others);
     out
 }
 
@@ -252,9 +277,41 @@ mod tests {
         assert_eq!(
             out,
             json!({"spec": {"containers": [
-                {"name": "a", "image": "x"}, {"name": "c", "image": "n"}, {"name": "b", "image": "z"}
+                {"name": "c", "image": "n"}, {"name": "a", "image": "x"}, {"name": "b", "image": "z"}
             ]}})
         );
+    }
+
+    /// As Kubernetes 1.37 does it.
+    #[test]
+    fn a_patch_without_a_given_order_brings_its_own() {
+        let list = |names: &str| -> Value {
+            names
+                .chars()
+                .map(|c| json!({"name": c.to_string()}))
+                .collect()
+        };
+        for (patch, order, expected) in [
+            ("CXB", None, "ACXBD"),
+            ("XB", None, "XABCD"),
+            ("BX", None, "ABXCD"),
+            ("X", None, "XABCD"),
+            ("X", Some("XB"), "XABCD"),
+            ("X", Some("AXB"), "AXBCD"),
+            ("X", Some("DXA"), "BCDXA"),
+        ] {
+            let mut spec = json!({"containers": list(patch)});
+            if let Some(order) = order {
+                spec["$setElementOrder/containers"] = list(order);
+            }
+            let live = json!({"spec": {"containers": list("ABCD")}});
+            let out = merged(POD, live, json!({ "spec": spec }));
+            assert_eq!(
+                out["spec"]["containers"],
+                list(expected),
+                "{patch} {order:?}"
+            );
+        }
     }
 
     #[test]

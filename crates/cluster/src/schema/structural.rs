@@ -92,13 +92,14 @@ impl Structural {
         validate::value(&self.inner.root, &self.inner.patterns, value, path)
     }
 
-    /// Validates a whole object, its metadata included.
-    pub fn validate(&self, object: &Value) -> Vec<FieldError> {
+    /// Validates a whole object, its metadata included; rules may compare with what it was.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         validate::custom(
             &self.inner.root,
             &self.inner.patterns,
             self.inner.has_rules,
             object,
+            old,
         )
     }
 }

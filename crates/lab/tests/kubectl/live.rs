@@ -2,21 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use api::pool::Pool;
 use lab::front::{self, Desk, FrontConfig};
 use lab::pacer::{Pacer, Tempo};
-use lab::{Lab, LabOptions, Loads};
+use lab::{Lab, LabOptions};
 
+use crate::LIMIT;
+use crate::bare::{self, Orders};
 use crate::normal::Answer;
 
 /// A running lab.
 pub struct Live {
     tempo: Tempo,
-    loads: Loads,
-    orders: mpsc::Sender<u32>,
+    orders: Arc<Orders>,
     kubeconfig: PathBuf,
     server: String,
     manifests: PathBuf,
@@ -26,8 +27,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Starts a lab like the recording's cluster: two CPU nodes and `gpus`
-    /// nodes with one GPU each, no node planner.
+    /// Starts a lab in the recording's surroundings: two bare CPU nodes and
+    /// `gpus` GPU nodes, no kubelets, no node planner.
     pub fn start(kubectl: &Path, manifests: PathBuf, gpus: u32, identity: bool) -> Self {
         let (tell, told) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -35,22 +36,21 @@ impl Live {
         std::os::unix::fs::symlink(kubectl, scratch.path().join("kubectl")).unwrap();
         let kubeconfig = scratch.path().join("config");
         let path = kubeconfig.clone();
-        let thread =
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .start_paused(true)
-                    .build()
-                    .unwrap();
-                runtime.block_on(async move {
-                let gpunp = format!(
-                    "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max=3,count={gpus},provision=1s,\
-                     taint=sku=gpu:NoSchedule"
-                );
-                let pools = ["name=nodepool1,sku=Standard_D4s_v5,count=2", &gpunp];
+        let orders = Arc::new(Orders::default());
+        orders.gpu_nodes.store(gpus, Ordering::Relaxed);
+        orders.utilization.store(bare::SILENT, Ordering::Relaxed);
+        let ordered = Arc::clone(&orders);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
                 let options = LabOptions {
-                    pools: Pool::parse_all(&pools).unwrap(),
+                    pools: Vec::new(),
                     plan_nodes: false,
+                    kubelets: false,
                     identity,
                     store_hosts: vec!["127.0.0.1:29090".to_owned()],
                     ..LabOptions::default()
@@ -64,31 +64,30 @@ impl Live {
                 };
                 let (doors, knocks) = front::open(&config, pacer.bell()).unwrap();
                 let bell = pacer.bell();
-                let desk = Desk { cluster: lab.cluster.clone(), store: lab.store.clone(), bell };
+                let desk = Desk {
+                    cluster: lab.cluster.clone(),
+                    store: lab.store.clone(),
+                    bell,
+                };
                 tokio::spawn(front::receive(desk, knocks));
                 let server = format!("https://{}", doors.kubernetes);
-                let (orders, ordered) = mpsc::channel::<u32>();
-                tell.send((pacer.tempo(), lab.loads.clone(), server, orders)).unwrap();
-                let cloud = lab.cloud.provider();
-                let group = lab::cloud::group_name("gpunp", lab.options.seed);
-                tokio::spawn(async move {
-                    loop {
-                        tokio::time::sleep(Duration::from_millis(500)).await;
-                        if let Ok(nodes) = ordered.try_recv() {
-                            cloud.resize(&group, nodes).await.unwrap();
-                        }
-                    }
-                });
+                tell.send((pacer.tempo(), server)).unwrap();
+                tokio::spawn(bare::surround(lab.clone(), ordered));
                 tokio::spawn(pacer.run());
                 let _ = stopped.await;
                 drop(doors);
             });
-            });
-        let (tempo, loads, server, orders) = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        });
+        let (tempo, server) = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        // Until its first turn there is no time to go by.
+        let began = Instant::now();
+        while orders.now.load(Ordering::Relaxed) == 0 {
+            assert!(began.elapsed() < LIMIT, "the lab does not start");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let (stop, thread) = (Some(stop), Some(thread));
         Self {
             tempo,
-            loads,
             orders,
             kubeconfig,
             server,
@@ -101,9 +100,14 @@ impl Live {
 
     /// Lets so many simulated seconds pass, quickly.
     pub fn pass(&self, seconds: f64) {
-        let speed = 40.0;
-        self.tempo.set(speed);
-        std::thread::sleep(Duration::from_secs_f64(seconds / speed + 0.02));
+        let now = || self.orders.now.load(Ordering::Relaxed);
+        let until = now() + (seconds * 1000.0) as i64;
+        let began = Instant::now();
+        self.tempo.set(if seconds > 600.0 { 2000.0 } else { 40.0 });
+        while now() < until {
+            assert!(began.elapsed() < LIMIT, "the lab's time stands still");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         self.tempo.set(0.05);
     }
 
@@ -112,27 +116,28 @@ impl Live {
         self.tempo.set(speed);
     }
 
-    /// Sets a workload's load without leaving a trace on its objects.
-    pub fn load(&self, workload: &str, load: &str) {
-        self.loads.set(workload, load).unwrap();
+    /// What the exporter shows from now on.
+    pub fn utilization(&self, percent: u32) {
+        self.orders.utilization.store(percent, Ordering::Relaxed);
     }
 
-    /// Orders GPU nodes, as the recording's were added by hand.
+    /// How many GPU nodes there are, at the next turn.
     pub fn gpu_nodes(&self, to: u32) {
-        self.orders.send(to).unwrap();
+        self.orders.gpu_nodes.store(to, Ordering::Relaxed);
     }
 
     /// Lets time pass until a field has a value.
     pub fn until(&self, object: &str, path: &str, value: &str) {
         let began = Instant::now();
-        self.tempo.set(10.0);
+        // Slow enough for the test to be there at the moment it waits for.
+        self.tempo.set(4.0);
         loop {
             let answer = self.kubectl(&format!("kubectl get {object} -o jsonpath='{path}'"));
             if answer.stdout == value {
                 break;
             }
             assert!(
-                began.elapsed() < Duration::from_secs(60),
+                began.elapsed() < LIMIT,
                 "{object} {path} is {}",
                 answer.stdout
             );
@@ -143,25 +148,16 @@ impl Live {
     /// Runs one command line. Where the recording stopped a command that
     /// watches, so does this.
     pub fn kubectl(&self, command: &str) -> Answer {
-        let command = command
-            .replace("aks-nodepool1-34179260-vmss000002", "$NODE0")
-            .replace("aks-nodepool1-34179260-vmss000003", "$NODE1");
         let watches = command.contains(" -w") || command.contains("--watch-only");
         let limit = if watches && !command.contains("--request-timeout") {
             Duration::from_secs(2)
         } else {
-            crate::LIMIT
-        };
-        let nodes = r#"set -- $(kubectl get nodes -l agentpool=nodepool1 -o name | sed s,node/,,); NODE0=$1 NODE1=$2; "#;
-        let script = if command.contains("$NODE") {
-            format!("{nodes}{command}")
-        } else {
-            command
+            LIMIT
         };
         let path = std::env::var("PATH").unwrap_or_default();
         let mut child = Command::new("bash")
             .arg("-c")
-            .arg(&script)
+            .arg(command)
             .env("PATH", format!("{}:{path}", self.scratch.path().display()))
             .env("HOME", self.scratch.path())
             .env("KUBECONFIG", &self.kubeconfig)

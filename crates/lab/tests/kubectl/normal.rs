@@ -50,6 +50,7 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r"\b(my-gpu-workload|web|cd|j|cj|bad)-(<rs-hash(-\d)?>|[4-9bcdf]{6,10})(-(<sfx>|[b-z2-9]{5}))?",
             "$1-<pod>",
         ),
+        (r"\bj-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "j-<pod>"),
         (
             r#"pod-template-hash"?(=|: )"?[^\s",]+"?"#,
             "pod-template-hash$1<rs-hash>",
@@ -67,6 +68,16 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r"(^|[\s(])((\d+y)?(\d+d)?(\d+h)?(\d+m)?(\d+s)|\d+[mhdy](\d+[smhd])?|<age>|<unknown>|<invalid>)($|[\s)])",
             "$1<age>$9",
         ),
+        (r"containerd://[0-9a-f]{64}", "containerd://<id>"),
+        // klog's time and process.
+        (r"^([WIE])\d{4} [\d:.]+ +\d+ ", "$1 "),
+        // Whether a ScaledObject's first poll is shown is a race in KEDA: the
+        // two recordings of the same commands differ in it.
+        (
+            r"(v1\.Deployment +\S+ +\d+ +\d+ +\w+ +)(Unknown|False) ",
+            "$1<first-poll> ",
+        ),
+        (r"apiserver-(<id>|[a-z0-9]{26})", "apiserver-<id>"),
         (r" +", " "),
         (r"-{3,}( -{3,})*", "---"),
     ];
@@ -115,7 +126,21 @@ fn normalise(text: &str) -> String {
         }
         line.trim_end().to_owned()
     });
-    lines.collect::<Vec<_>>().join("\n")
+    once_each(lines.collect()).join("\n")
+}
+
+/// Events by what they say: how often one was repeated, and into how many
+/// objects the repeats were folded, depends on the moment.
+fn once_each(mut lines: Vec<String>) -> Vec<String> {
+    let table = lines.first().is_some_and(|l| l.starts_with("LAST SEEN"));
+    let mut events = table;
+    let mut seen = std::collections::BTreeSet::new();
+    lines.retain(|line| {
+        events |= line.starts_with("Events:");
+        events &= table || !line.starts_with("Name:");
+        !events || seen.insert(line.clone())
+    });
+    lines
 }
 
 /// Rows in any order: names are random, and with them the order of a list.

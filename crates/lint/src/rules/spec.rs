@@ -65,7 +65,7 @@ fn of_schema(cx: &mut Context<'_>, object: &Object<'_>) -> bool {
     // As the API server does before it validates.
     schema.prune(&mut copy);
     schema.default(&mut copy);
-    let errors = schema.validate(&copy);
+    let errors = schema.validate(&copy, None);
     for error in &errors {
         // Follows from the others.
         if error.field == "<nil>" {

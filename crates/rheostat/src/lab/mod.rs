@@ -81,6 +81,10 @@ pub struct Args {
     /// How long a node is unneeded before it goes
     #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = duration)]
     unneeded: Duration,
+    /// Simulate no kubelets, GPU pages and usage of pods: something else runs the pods, kwok for
+    /// example
+    #[arg(long)]
+    no_kubelets: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -132,6 +136,7 @@ pub fn run(args: Args) -> Result<()> {
         without: args.without.iter().copied().collect(),
         seed: args.seed,
         pools,
+        kubelets: !args.no_kubelets,
         delays: Delays {
             sample: args.sample,
             scrape: args.scrape,

@@ -11,6 +11,7 @@ mod guests;
 mod internet;
 mod operator;
 mod prometheus;
+mod side_by_side;
 mod stage;
 
 use std::time::Duration;
@@ -154,9 +155,7 @@ fn doctor_names_the_broken_link() {
         doctor.is_content().await;
 
         stage.stop_operator();
-        doctor
-            .finds("external metrics API", "not available")
-            .await;
+        doctor.finds("external metrics API", "not available").await;
         stage.start_operator().await;
         doctor.is_content().await;
 

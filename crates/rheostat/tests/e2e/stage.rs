@@ -23,6 +23,21 @@ pub fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The lab's pools, but nodes come and go in seconds; what Kubernetes decides
+/// takes as long as it takes.
+pub const POOLS: [&str; 2] = [
+    "name=nodepool1,sku=Standard_D4s_v5,count=2,provision=10s",
+    "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max=3,count=0,provision=10s,\
+     taint=sku=gpu:NoSchedule",
+];
+
+/// Until GPUs are shown, until a pod runs, until an unneeded node goes.
+pub const DELAYS: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(1),
+    Duration::from_secs(30),
+];
+
 /// A control plane with the whole pipeline.
 pub struct Stage {
     client: kube::Client,
@@ -136,16 +151,13 @@ fn built() -> Option<PathBuf> {
 /// For real time: nodes come and go in seconds; what Kubernetes decides takes
 /// as long as it takes.
 fn quick() -> LabOptions {
-    let mut pools = Pool::defaults();
-    for pool in &mut pools {
-        pool.provision = Duration::from_secs(10);
-    }
+    let [gpu_ready, pod_start, unneeded] = DELAYS;
     LabOptions {
-        pools,
+        pools: Pool::parse_all(&POOLS).unwrap(),
         delays: Delays {
-            gpu_ready: Duration::from_secs(2),
-            pod_start: Duration::from_secs(1),
-            unneeded: Duration::from_secs(30),
+            gpu_ready,
+            pod_start,
+            unneeded,
             ..Delays::default()
         },
         ..LabOptions::default()

@@ -118,8 +118,16 @@ impl Autoscaler {
         match change.kind {
             ChangeKind::Lagged => self.relist(),
             // What is gone is noticed at its next step: one that comes back before keeps its
-            // memory.
-            ChangeKind::Deleted => {}
+            // memory. Its pods are the others' at once.
+            ChangeKind::Deleted => {
+                let hpa = &change.object;
+                let key: Key = (namespace(hpa).into(), name(hpa).into());
+                if let Some(entry) = self.entries.get_mut(&key)
+                    && &*change.resource == RESOURCE
+                {
+                    entry.selector.clear();
+                }
+            }
             _ if &*change.resource == RESOURCE => self.see(&change.object),
             _ => {}
         }

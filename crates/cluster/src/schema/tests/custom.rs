@@ -38,7 +38,7 @@ fn errors(spec: Value) -> Vec<String> {
     let object =
         json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "x"}, "spec": spec});
     schema()
-        .validate(&object)
+        .validate(&object, None)
         .iter()
         .map(ToString::to_string)
         .collect()
@@ -151,7 +151,7 @@ fn keda_resources_are_refused_as_recorded() {
         let schema = &schemas.iter().find(|(k, _)| k == kind).unwrap().1;
         schema.prune(&mut object);
         schema.default(&mut object);
-        let errors = schema.validate(&object);
+        let errors = schema.validate(&object, None);
         let name = object["metadata"]["name"].as_str().unwrap();
         let ours = match errors.as_slice() {
             [] => String::new(),

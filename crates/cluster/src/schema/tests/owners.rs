@@ -225,8 +225,8 @@ fn containers_are_owned_by_name_and_conflicts_show_it() {
     );
     assert_eq!(
         e.to_string(),
-        "Apply failed with 1 conflict: conflict with \"kubectl-create\" using apps/v1 at \
-         2026-01-01T00:00:00Z: .spec.template.spec.containers[name=\"c\"].image"
+        "Apply failed with 1 conflict: conflict with \"kubectl-create\" using apps/v1: \
+         .spec.template.spec.containers[name=\"c\"].image"
     );
     // Leaving the side container out of the next apply removes it.
     let only = deployment(json!([{"name": "c"}]));
@@ -317,8 +317,7 @@ fn kubectl_takes_over_from_its_client_side_apply() {
     let e = server_side_apply(schema, Some(&edited), &change, "kubectl", "", false, T2);
     assert_eq!(
         e.unwrap_err().to_string(),
-        "Apply failed with 1 conflict: conflict with \"kubectl-edit\" using g/v1 at \
-         2026-01-01T00:01:00Z: .spec.max"
+        "Apply failed with 1 conflict: conflict with \"kubectl-edit\" using g/v1: .spec.max"
     );
 }
 

@@ -38,10 +38,7 @@ pub(super) fn autoscaler(
         out.push(FieldError::invalid("spec.minReplicas", n, detail));
     }
     if max == 0 {
-        out.push(FieldError::required(
-            "spec.maxReplicas",
-            "must be set and greater than 0",
-        ));
+        out.push(FieldError::required("spec.maxReplicas", ""));
     } else if max < 0 {
         let detail = "must be greater than or equal to 1";
         out.push(FieldError::invalid("spec.maxReplicas", max, detail));

@@ -206,10 +206,9 @@ pub(super) fn role_binding(new: &Value, old: Option<&Value>, out: &mut Vec<Field
         out.push(FieldError::not_supported("roleRef.kind", kind, &allowed));
     }
     if old.is_some_and(|o| o["roleRef"] != *role) {
-        out.push(FieldError::invalid(
-            "roleRef",
-            role.clone(),
-            "cannot change roleRef",
-        ));
+        // Shown as Go knows it, not as it is written.
+        let shown = serde_json::json!({
+            "APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+        out.push(FieldError::invalid("roleRef", shown, "field is immutable"));
     }
 }

@@ -1,7 +1,8 @@
 //! Validation of custom resources against their structural schemas, rules included.
 
+use super::super::cel::{self, Verdict};
+use super::super::json_type;
 use super::super::structural::{flag, join};
-use super::super::{cel, json_type};
 use super::{Cause, FieldError, meta};
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -20,6 +21,7 @@ pub(crate) fn custom(
     patterns: &Patterns,
     has_rules: bool,
     object: &Value,
+    old: Option<&Value>,
 ) -> Vec<FieldError> {
     let mut v = Validator {
         patterns,
@@ -45,7 +47,7 @@ pub(crate) fn custom(
     if errors.iter().any(blocking) {
         errors.push(FieldError::invalid("<nil>", Value::Null, NOT_CHECKED));
     } else {
-        rules(schema, object, "", &mut errors);
+        rules(schema, object, old, "", &mut errors);
     }
     errors
 }
@@ -372,22 +374,54 @@ fn identity(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) 
     }
 }
 
-/// Evaluates the schema's rules, those of [`cel`] that this server understands.
-fn rules(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Evaluates the schema's rules, those that [`cel`] understands. A rule about what the value
+/// was holds where it was nothing.
+fn rules(
+    schema: &Value,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     for rule in schema[RULES].as_array().into_iter().flatten() {
         let Some(text) = rule["rule"].as_str() else {
             continue;
         };
-        if cel::holds(text, value) == Some(false) {
-            let detail = rule["message"]
-                .as_str()
-                .map_or_else(|| format!("failed rule: {}", text.trim()), str::to_owned);
-            let field = match rule["fieldPath"].as_str() {
-                Some(p) => join(path, p.trim_start_matches('.')),
-                None => path.to_owned(),
-            };
-            errors.push(FieldError::new(Cause::Invalid, field, detail));
+        if old.is_none() && cel::is_transition(text) {
+            continue;
         }
+        let words = || {
+            let computed = rule["messageExpression"].as_str();
+            computed
+                .and_then(|expression| cel::text(expression, value, old))
+                .filter(|text| !text.trim().is_empty() && !text.contains('\n'))
+                .or_else(|| rule["message"].as_str().map(str::to_owned))
+                .unwrap_or_else(|| format!("failed rule: {}", text.trim()))
+        };
+        // A whole object is not repeated, and an error says the type alone.
+        let (shown, detail) = match cel::judge(text, value, old) {
+            Verdict::Holds | Verdict::NotJudged => continue,
+            Verdict::Broken if value.is_object() || value.is_array() => (None, words()),
+            Verdict::Broken => (Some(value.clone()), words()),
+            Verdict::Error(error) => (
+                Some(json_type(value).into()),
+                format!("{error} evaluating rule: {}", words()),
+            ),
+        };
+        let field = match rule["fieldPath"].as_str() {
+            Some(p) => join(path, p.trim_start_matches('.')),
+            None => path.to_owned(),
+        };
+        let cause = match rule["reason"].as_str() {
+            Some("FieldValueForbidden") => Cause::Forbidden,
+            Some("FieldValueRequired") => Cause::Required,
+            Some("FieldValueDuplicate") => Cause::Duplicate,
+            _ => Cause::Invalid,
+        };
+        errors.push(FieldError {
+            value: shown.filter(|_| cause == Cause::Invalid),
+            ..FieldError::new(cause, field, detail)
+        });
     }
     match value {
         Value::Object(map) => {
@@ -395,14 +429,29 @@ fn rules(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>
                 let below = schema["properties"]
                     .get(key)
                     .unwrap_or(&schema["additionalProperties"]);
-                rules(below, v, &join(path, key), errors);
+                let before = old.and_then(|o| o.get(key));
+                rules(below, v, before, &join(path, key), errors);
             }
         }
         Value::Array(items) => {
             for (i, v) in items.iter().enumerate() {
-                rules(&schema["items"], v, &format!("{path}[{i}]"), errors);
+                let before = old.and_then(|o| same_item(schema, o, v));
+                rules(&schema["items"], v, before, &format!("{path}[{i}]"), errors);
             }
         }
         _ => {}
     }
+}
+
+/// The item that had the same keys; other lists' items have no past.
+fn same_item<'a>(schema: &Value, old: &'a Value, item: &Value) -> Option<&'a Value> {
+    if schema["x-kubernetes-list-type"] != "map" {
+        return None;
+    }
+    let keys = schema["x-kubernetes-list-map-keys"].as_array()?;
+    let same = |other: &&Value| {
+        let key = |k: &Value| k.as_str().is_some_and(|k| other.get(k) == item.get(k));
+        keys.iter().all(key)
+    };
+    old.as_array()?.iter().find(same)
 }

@@ -10,6 +10,7 @@ mod wellformed;
 mod workload;
 
 pub(crate) use custom::{RULES, custom, value};
+pub(crate) use pod::MAY_CHANGE;
 
 use super::Gvk;
 use serde_json::Value;

@@ -352,7 +352,8 @@ pub(super) fn effect(effect: &str, may_be_empty: bool, path: &str, out: &mut Vec
     }
 }
 
-const MAY_CHANGE: &str = "pod updates may not change fields other than \
+/// What the API server says of other changes.
+pub(crate) const MAY_CHANGE: &str = "pod updates may not change fields other than \
     `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
     `spec.tolerations` (only additions to existing tolerations),\
     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
