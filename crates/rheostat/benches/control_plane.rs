@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
+#[path = "../tests/e2e/guests.rs"]
+mod guests;
+#[allow(dead_code)]
 #[path = "../tests/e2e/internet.rs"]
 mod internet;
 #[allow(dead_code)]
