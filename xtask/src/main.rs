@@ -20,7 +20,7 @@ const HELP: &str = "\
 cargo xtask TASK
 
   ci              everything continuous integration runs: fmt --check, lint, tidy, deny, test and,
-                  with Go, testbed test
+                  with Go, the quick ones of testbed test
   test [ARGS]     all tests (arguments go to cargo test)
   fmt [--check]   format the code
   lint            clippy, warnings are errors
@@ -68,7 +68,7 @@ fn run(args: &[String]) -> Result<()> {
             deny()?;
             helm()?;
             cargo("test", &["--workspace".to_owned()])?;
-            testbed::run(&["test".to_owned()])
+            testbed::quick_test()
         }
         "bench" => bench(rest),
         "codegen" if rest.first().is_some_and(|what| what == "chart") => chart::run(),
