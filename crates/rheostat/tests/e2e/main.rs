@@ -167,6 +167,8 @@ fn doctor_names_the_broken_link() {
 ",
             )
             .await;
-        doctor.finds("pool room", "gpunp").await;
+        doctor
+            .finds("pool room", "max node group size reached")
+            .await;
     });
 }
