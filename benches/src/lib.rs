@@ -90,14 +90,14 @@ impl Report {
     /// A time beside a peer's; the ratio should stay at or below `most`.
     pub fn beside(&mut self, what: &str, took: Duration, peer: &str, other: Duration, most: f64) {
         let ratio = took.as_secs_f64() / other.as_secs_f64();
-        let text = format!("{took:.1?} beside {other:.1?} for {peer}, {most} at the most");
+        let text = format!("{took:.1?} beside {other:.1?} for {peer}, {most:.3} at the most");
         self.line(what, &text, ratio, ratio <= most);
     }
 
     /// A size beside a peer's; the ratio should stay at or below `most`.
     pub fn no_larger(&mut self, what: &str, size: f64, peer: &str, other: f64, most: f64) {
         let ratio = size / other;
-        let text = format!("{size:.0} beside {other:.0} for {peer}, {most} at the most");
+        let text = format!("{size:.0} beside {other:.0} for {peer}, {most:.3} at the most");
         self.line(what, &text, ratio, ratio <= most);
     }
 

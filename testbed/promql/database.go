@@ -26,6 +26,10 @@ func (d *database) add(from []series) error {
 		d.folder = folder
 		options := tsdb.DefaultOptions()
 		options.RetentionDuration = 100 * 365 * 24 * time.Hour.Milliseconds()
+		// Series come one after the other, each with its own hours: the head
+		// takes what is at most half a block behind.
+		options.MinBlockDuration = 24 * time.Hour.Milliseconds()
+		options.MaxBlockDuration = options.MinBlockDuration
 		if d.db, err = tsdb.Open(folder, nil, nil, options, nil); err != nil {
 			return err
 		}
