@@ -21,6 +21,23 @@ impl Window {
     }
 }
 
+/// How many points lie at or before `t`; `hint` was the answer for a time near
+/// by. A search of the whole series at each step of a query costs more than
+/// everything else that the step does: the series do not fit into a cache.
+fn seek(points: &[(i64, f64)], hint: usize, t: i64) -> usize {
+    let hint = hint.min(points.len());
+    let (before, after) = points.split_at(hint);
+    if before.last().is_some_and(|p| p.0 > t) {
+        return before.partition_point(|p| p.0 <= t);
+    }
+    let mut reach = 1;
+    while after.get(reach - 1).is_some_and(|p| p.0 <= t) {
+        reach *= 2;
+    }
+    let (low, high) = (reach / 2, reach.min(after.len()));
+    hint + low + after[low..high].partition_point(|p| p.0 <= t)
+}
+
 impl Evaluator<'_> {
     /// The window of a range expression at `t`.
     pub(super) fn window(&self, e: &Expr, t: i64) -> Result<Window> {
@@ -57,9 +74,16 @@ impl Evaluator<'_> {
         match &e.kind {
             Kind::Selector(s) if s.edges == Edges::Plain => {
                 let series = self.series_of(e);
-                for x in series.iter() {
-                    let a = x.points.partition_point(|p| p.0 <= w.start);
-                    let b = x.points.partition_point(|p| p.0 <= w.end);
+                let mut edges = self.edges.remove(&e.id).unwrap_or_default();
+                let known = !edges.is_empty();
+                edges.resize(series.len(), [0, 0]);
+                for (x, edges) in series.iter().zip(&mut edges) {
+                    let find = |hint: usize, t: i64| match known {
+                        true => seek(&x.points, hint, t),
+                        false => x.points.partition_point(|p| p.0 <= t),
+                    };
+                    let (a, b) = (find(edges[0], w.start), find(edges[1], w.end));
+                    *edges = [a, b];
                     if a >= b {
                         continue;
                     }
@@ -72,6 +96,7 @@ impl Evaluator<'_> {
                     };
                     f(self, s)?;
                 }
+                self.edges.insert(e.id, edges);
                 Ok(())
             }
             Kind::Selector(_) => Err(QueryError::Unsupported(
@@ -159,5 +184,24 @@ impl Evaluator<'_> {
             self.inner.clear();
         }
         self.inner.insert((id, at), v.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeking_finds_what_a_search_finds_whatever_the_hint() {
+        let points: Vec<(i64, f64)> = [1, 2, 2, 5, 9, 9, 30].map(|t| (t, 0.0)).to_vec();
+        for length in 0..=points.len() {
+            let points = &points[..length];
+            for t in 0..32 {
+                let found = points.partition_point(|p| p.0 <= t);
+                for hint in 0..10 {
+                    assert_eq!(seek(points, hint, t), found, "{length} {t} {hint}");
+                }
+            }
+        }
     }
 }

@@ -252,6 +252,9 @@ pub(crate) struct Evaluator<'a> {
     notes: Notes,
     /// What selectors read, by expression id.
     read: HashMap<usize, Rc<Vec<SeriesData>>>,
+    /// Where the last window of a range selector began and ended, series by series, by
+    /// expression id.
+    edges: HashMap<usize, Vec<[usize; 2]>>,
     /// Results inside subqueries, by expression id and time; windows of neighbouring steps
     /// overlap.
     inner: HashMap<(usize, i64), Rc<Vec<Sample>>>,
@@ -270,6 +273,7 @@ impl<'a> Evaluator<'a> {
             options,
             notes: Notes::default(),
             read: HashMap::new(),
+            edges: HashMap::new(),
             inner: HashMap::new(),
             held: 0,
             work: 0,
