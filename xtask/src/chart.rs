@@ -101,13 +101,9 @@ mod tests {
     fn the_manifest_is_what_the_chart_makes() {
         let root = crate::root().unwrap();
         for program in [testbed::helm3(), testbed::helm4()] {
-            let helm = match program.for_test(&mut |line| eprintln!("{line}")) {
-                Ok(path) => path,
-                Err(e) if e.is_absence() => {
-                    println!("skipped: {e}");
-                    continue;
-                }
-                Err(e) => panic!("{e}"),
+            let found = program.for_test(&mut |line| eprintln!("{line}"));
+            let Some(helm) = testbed::or_skip(found) else {
+                continue;
             };
             let there = fs::read_to_string(root.join(MANIFEST)).unwrap();
             assert!(

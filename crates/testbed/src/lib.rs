@@ -21,6 +21,22 @@ pub use golang::{GoProgram, control_plane, helm3, helm4, promql_referee};
 pub use kubectl::kubectl_1_32;
 pub use referee::Referee;
 
+/// For tests: the program, or nothing after a word on standard output where it is
+/// only not there.
+///
+/// # Panics
+/// When building it failed, and under CI (`CI` is set) when it is not there.
+pub fn or_skip(found: Result<PathBuf, TestbedError>) -> Option<PathBuf> {
+    match found {
+        Ok(path) => Some(path),
+        Err(e) if e.is_absence() && std::env::var_os("CI").is_none() => {
+            println!("skipped: {e}");
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
 /// Why there is no testbed.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {

@@ -6,20 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use testbed::{ControlPlane, TestbedError};
+use testbed::ControlPlane;
 
 /// Set for the test that plays a starter which is killed.
 const VICTIM: &str = "RHEOSTAT_TESTBED_VICTIM";
 
 fn binary() -> Option<PathBuf> {
-    match testbed::control_plane().build(&mut |line| eprintln!("{line}")) {
-        Ok(path) => Some(path),
-        Err(e @ TestbedError::NoGo { .. }) if std::env::var_os("CI").is_none() => {
-            println!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
+    testbed::or_skip(testbed::control_plane().build(&mut |line| eprintln!("{line}")))
 }
 
 /// What kubectl prints.

@@ -17,9 +17,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use normal::Answer;
-use testbed::{ControlPlane, TestbedError};
+use testbed::ControlPlane;
 
-use crate::stage::{DELAYS, POOLS, Samples, Stage, here};
+use crate::stage::{DELAYS, POOLS, Samples, Stage, built, here};
 
 const NAMESPACE: &str = "side";
 /// For one command; some wait a minute by themselves.
@@ -43,17 +43,6 @@ fn kubectl_1_32_answers_alike_on_lab_and_control_plane() {
         return;
     };
     compare("1.32", &binary, &kubectl.display().to_string());
-}
-
-fn built() -> Option<PathBuf> {
-    match testbed::control_plane().build(&mut |line| eprintln!("{line}")) {
-        Ok(path) => Some(path),
-        Err(e @ TestbedError::NoGo { .. }) if std::env::var_os("CI").is_none() => {
-            println!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
 }
 
 fn compare(release: &str, binary: &Path, kubectl: &str) {

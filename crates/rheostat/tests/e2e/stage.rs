@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use lab::story::{Applier, Story, Told, play};
 use lab::{Delays, Lab, LabOptions, World};
-use testbed::{ControlPlane, TestbedError};
+use testbed::ControlPlane;
 
 use crate::guests::Guests;
 use crate::internet::Internet;
@@ -137,15 +137,8 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
 }
 
 /// The programs of `testbed/`, where there is a Go to build them.
-fn built() -> Option<PathBuf> {
-    match testbed::control_plane().build(&mut |line| eprintln!("{line}")) {
-        Ok(path) => Some(path),
-        Err(e @ TestbedError::NoGo { .. }) if std::env::var_os("CI").is_none() => {
-            println!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
+pub fn built() -> Option<PathBuf> {
+    testbed::or_skip(testbed::control_plane().build(&mut |line| eprintln!("{line}")))
 }
 
 /// For real time: nodes come and go in seconds; what Kubernetes decides takes

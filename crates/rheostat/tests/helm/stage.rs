@@ -13,7 +13,7 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use lab::{Delays, LabOptions, World};
 use serde_json::{Value, json};
-use testbed::{ControlPlane, GoProgram, TestbedError};
+use testbed::{ControlPlane, GoProgram};
 
 /// Simulated seconds a second: pods start in a moment, and the HPA looks often.
 const SPEED: &str = "20";
@@ -23,18 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn here() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap()
-}
-
-/// A program, unless it is only not there.
-fn program(found: Result<PathBuf, TestbedError>) -> Option<PathBuf> {
-    match found {
-        Ok(path) => Some(path),
-        Err(e) if e.is_absence() => {
-            println!("skipped: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
 }
 
 /// One release of Helm, with a home of its own.
@@ -49,7 +37,7 @@ pub struct Helm {
 impl Helm {
     /// For commands that ask no cluster.
     pub fn without_cluster(helm: &GoProgram) -> Option<Self> {
-        let binary = program(helm.for_test(&mut |line| eprintln!("{line}")))?;
+        let binary = testbed::or_skip(helm.for_test(&mut |line| eprintln!("{line}")))?;
         Some(Self {
             binary,
             major: if helm.name == "helm3" { 3 } else { 4 },
@@ -129,7 +117,7 @@ impl Stage {
             }
             "testbed" => {
                 let binary = testbed::control_plane();
-                let binary = program(binary.build(&mut |line| eprintln!("{line}")))?;
+                let binary = testbed::or_skip(binary.build(&mut |line| eprintln!("{line}")))?;
                 let started = ControlPlane::start(&binary, &folder.path().join("plane"));
                 plane = Some(started.unwrap());
                 plane.as_ref()?.kubeconfig().to_path_buf()
