@@ -81,12 +81,7 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
         return;
     }
     if on == "lab" {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        simulated().block_on(async {
             let lab = Lab::start(LabOptions::default()).await.unwrap();
             let mut stage = Stage {
                 client: lab.client.clone(),
@@ -101,12 +96,7 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
     let folder = tempfile::tempdir().unwrap();
     if on == "real-controllers" {
         let Some(binary) = built() else { return };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        simulated().block_on(async {
             let (lab, guests) = Guests::start(quick(), &binary, folder).await;
             let mut stage = Stage {
                 client: lab.client.clone(),
@@ -134,6 +124,15 @@ pub fn on_stage(samples: Samples, test: impl AsyncFnOnce(&mut Stage)) {
         let mut stage = Stage::around(&kubeconfig, plane, samples, folder).await;
         test(&mut stage).await;
     });
+}
+
+/// A lab's runtime: its clock is the lab's.
+fn simulated() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// The programs of `testbed/`, where there is a Go to build them.
