@@ -125,10 +125,8 @@ pub(crate) async fn upkeep(
                 "TriggerAuthenticationDeleted"
             };
             let note = format!("{prefix}TriggerAuthentication was deleted");
-            shared
-                .recorder
-                .record(&regarding, &Event::reconciled("Normal", reason, note))
-                .await;
+            let event = Event::reconciled("Normal", reason, note);
+            shared.recorder.record(&regarding, &event);
             let mut rest = finalizers;
             rest.retain(|f| *f != FINALIZER);
             ignore_missing(io::set_finalizers(&api, &key.1, version, &rest).await)?;
@@ -145,15 +143,13 @@ pub(crate) async fn upkeep(
             "TriggerAuthenticationAdded"
         };
         let note = format!("New {prefix}TriggerAuthentication configured");
-        shared
-            .recorder
-            .record(&regarding, &Event::reconciled("Normal", reason, note))
-            .await;
+        let event = Event::reconciled("Normal", reason, note);
+        shared.recorder.record(&regarding, &event);
     } else if changed {
         // KEDA names the cluster-wide kind here in both cases.
         let note = format!("ClusterTriggerAuthentication {} is updated", key.1);
         let event = Event::reconciled("Normal", "ClusterTriggerAuthenticationUpdated", note);
-        shared.recorder.record(&regarding, &event).await;
+        shared.recorder.record(&regarding, &event);
     }
     list_users(shared, key).await
 }

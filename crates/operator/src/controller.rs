@@ -1,4 +1,4 @@
-//! The controller: one task, one ordered queue, one object at a time.
+//! The controller: one ordered queue, and a few reconciles at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,14 +8,17 @@ use api::keda::{
     TriggerAuthentication,
 };
 use decide::scale::conditions::{self, READY};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::queue::Queue;
+use crate::reconcile::Reconciler;
 use crate::state::{Key, Shared, key_of};
-use crate::target::Kinds;
-use crate::watches::{self, Message, Source, Task};
+use crate::watches::{self, Message, Source};
 use crate::{auth, io};
 
 /// What waits in the queue.
@@ -26,19 +29,14 @@ enum Work {
     Job(Key),
 }
 
-/// A running polling task.
-pub(crate) struct Loop {
-    pub(crate) generation: i64,
-    pub(crate) _task: Task,
-}
+/// Reconciles at a time; KEDA has as many for ScaledObjects.
+const AT_A_TIME: usize = 5;
 
-/// Owns the queue, the watches and the polling tasks.
+/// Owns the queue and decides who is looked at.
 pub(crate) struct Controller {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    reconciler: Arc<Reconciler>,
     queue: Queue<Work>,
-    pub(crate) kinds: Kinds,
-    pub(crate) watches: BTreeMap<Source, Task>,
-    pub(crate) loops: BTreeMap<Key, Loop>,
     /// Authentications as last watched, with the generation last told of.
     auths: BTreeMap<Key, (Value, Option<i64>)>,
     jobs: BTreeMap<Key, Value>,
@@ -47,11 +45,9 @@ pub(crate) struct Controller {
 impl Controller {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            reconciler: Arc::new(Reconciler::new(Arc::clone(&shared))),
             shared,
             queue: Queue::new(),
-            kinds: Kinds::default(),
-            watches: BTreeMap::new(),
-            loops: BTreeMap::new(),
             auths: BTreeMap::new(),
             jobs: BTreeMap::new(),
         }
@@ -67,17 +63,19 @@ impl Controller {
         ] {
             let outbox = self.shared.outbox.clone();
             let task = watches::watch(&self.shared.client, &resource, source.clone(), outbox);
-            self.watches.insert(source, task);
+            self.reconciler.running().watches.insert(source, task);
         }
+        let mut working = FuturesUnordered::new();
         loop {
             while let Ok(message) = inbox.try_recv() {
                 self.take_in(message);
             }
-            if let Some(work) = self.queue.next(Instant::now()) {
-                self.work(work).await;
-                continue;
+            while working.len() < AT_A_TIME
+                && let Some(work) = self.queue.next(Instant::now())
+            {
+                working.push(self.begin(work));
             }
-            let due = self.queue.due();
+            let due = self.queue.due().filter(|_| working.len() < AT_A_TIME);
             let wake = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -90,6 +88,7 @@ impl Controller {
                     Some(message) => self.take_in(message),
                     None => return,
                 },
+                Some((work, outcome)) = working.next() => self.end(work, outcome),
                 () = wake => {}
             }
         }
@@ -105,14 +104,13 @@ impl Controller {
                     tracing::warn!(namespace = key.0, name = key.1, "unreadable ScaledObject");
                     return;
                 };
-                if before.is_none_or(|before| wakes(&before, &after))
-                    || !self.loops.contains_key(&key) && !self.was_seen(&key)
-                {
+                if before.is_none_or(|before| wakes(&before, &after)) {
                     self.queue.add(Work::Object(key));
                 }
             }
             Message::Deleted(Source::ScaledObject, key) => {
-                self.loops.remove(&key);
+                self.reconciler.running().loops.remove(&key);
+                self.queue_auths(&key);
                 self.shared.forget(&key);
                 self.queue.forget(&Work::Object(key));
             }
@@ -170,8 +168,8 @@ impl Controller {
             Message::Deleted(Source::Target(resource), key) => {
                 self.shared.state().targets.remove(&(resource, key));
             }
-            Message::Synced(Source::Target(resource)) => {
-                self.shared.state().synced.insert(resource);
+            Message::Synced(source) => {
+                self.shared.state().synced.insert(source);
             }
             Message::Applied(Source::ScaledJob, value) => {
                 let key = key_of(&value);
@@ -181,20 +179,20 @@ impl Controller {
             Message::Deleted(Source::ScaledJob, key) => {
                 self.jobs.remove(&key);
             }
-            Message::Synced(_) => {}
         }
-    }
-
-    /// Whether the queue or an earlier reconcile has taken care of this object.
-    fn was_seen(&self, key: &Key) -> bool {
-        self.shared
-            .object(key)
-            .is_some_and(|object| !object.status.conditions.is_empty())
     }
 
     fn queue_known(&mut self, key: Key) {
         if self.shared.object(&key).is_some() {
             self.queue.add(Work::Object(key));
+        }
+    }
+
+    /// The authentications of an object list who uses them.
+    fn queue_auths(&mut self, key: &Key) {
+        let object = self.shared.object(key);
+        for used in object.iter().flat_map(|object| auth::used_by(object)) {
+            self.queue.add(Work::Auth(used));
         }
     }
 
@@ -216,12 +214,49 @@ impl Controller {
         }
     }
 
-    async fn work(&mut self, work: Work) {
-        let outcome = match &work {
-            Work::Object(key) => self.object(key).await,
-            Work::Auth(key) => self.authentication(key).await,
-            Work::Job(key) => self.job(key).await,
-        };
+    /// Starts on what was taken from the queue.
+    fn begin(&mut self, work: Work) -> BoxFuture<'static, (Work, Result<(), String>)> {
+        let shared = Arc::clone(&self.shared);
+        match work.clone() {
+            Work::Object(key) => {
+                let reconciler = Arc::clone(&self.reconciler);
+                async move { (work, reconciler.object(&key).await) }.boxed()
+            }
+            Work::Auth(key) => {
+                let known = self.auths.get_mut(&key).map(|(value, told)| {
+                    let generation = value["metadata"]["generation"].as_i64();
+                    let before = std::mem::replace(told, generation);
+                    (value.clone(), before.is_some() && before != generation)
+                });
+                async move {
+                    let Some((value, changed)) = known else {
+                        return (work, Ok(()));
+                    };
+                    let done = auth::upkeep(&shared, &key, &value, changed).await;
+                    (work, done.map_err(|error| io::message(&error)))
+                }
+                .boxed()
+            }
+            Work::Job(key) => {
+                let known = self.jobs.get(&key).cloned();
+                async move {
+                    let done = match known {
+                        Some(value) => refuse_job(&shared, &key, &value).await,
+                        None => Ok(()),
+                    };
+                    (work, done)
+                }
+                .boxed()
+            }
+        }
+    }
+
+    fn end(&mut self, work: Work, outcome: Result<(), String>) {
+        // Users are listed by the queue's next turn, not by each reconcile: a
+        // thousand objects may share one authentication.
+        if let Work::Object(key) = &work {
+            self.queue_auths(key);
+        }
         match outcome {
             Ok(()) => self.queue.succeeded(&work),
             Err(error) => {
@@ -230,43 +265,25 @@ impl Controller {
             }
         }
     }
+}
 
-    async fn authentication(&mut self, key: &Key) -> Result<(), String> {
-        let Some((value, told)) = self.auths.get(key).cloned() else {
-            return Ok(());
-        };
-        let generation = value["metadata"]["generation"].as_i64();
-        let changed = told.is_some() && told != generation;
-        auth::upkeep(&self.shared, key, &value, changed)
-            .await
-            .map_err(|error| io::message(&error))?;
-        if let Some((_, told)) = self.auths.get_mut(key) {
-            *told = generation;
-        }
-        Ok(())
+/// ScaledJobs are accepted and told that nothing will run.
+async fn refuse_job(shared: &Shared, key: &Key, value: &Value) -> Result<(), String> {
+    let message = "ScaledJobs are not supported yet by Rheostat; use a ScaledObject";
+    let wanted = json!([{
+        "type": READY,
+        "status": "False",
+        "reason": "ScaledJobCheckFailed",
+        "message": message,
+    }]);
+    if value["status"]["conditions"] == wanted {
+        return Ok(());
     }
-
-    /// ScaledJobs are accepted and told that nothing will run.
-    async fn job(&mut self, key: &Key) -> Result<(), String> {
-        let Some(value) = self.jobs.get(key) else {
-            return Ok(());
-        };
-        let message = "ScaledJobs are not supported yet by Rheostat; use a ScaledObject";
-        let wanted = json!([{
-            "type": READY,
-            "status": "False",
-            "reason": "ScaledJobCheckFailed",
-            "message": message,
-        }]);
-        if value["status"]["conditions"] == wanted {
-            return Ok(());
-        }
-        let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_jobs());
-        let written = io::patch_status(&api, &key.1, &json!({"conditions": wanted})).await;
-        match written {
-            Err(error) if !io::is_not_found(&error) => Err(io::message(&error)),
-            _ => Ok(()),
-        }
+    let api = io::in_namespace(&shared.client, &key.0, &io::scaled_jobs());
+    let written = io::patch_status(&api, &key.1, &json!({"conditions": wanted})).await;
+    match written {
+        Err(error) if !io::is_not_found(&error) => Err(io::message(&error)),
+        _ => Ok(()),
     }
 }
 

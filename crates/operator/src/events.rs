@@ -12,6 +12,7 @@ use decide::scale::conditions::Event;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ApiResource;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::io;
 
@@ -68,96 +69,60 @@ struct Memory {
     last_name: i128,
 }
 
-/// Writes events; failures to do so are logged and forgotten.
+/// Events that wait to be written. Nothing else waits for them: more than so
+/// many are dropped, as client-go drops them.
+const WAITING: usize = 4_096;
+
+/// Takes events; [`write`] writes them.
 pub(crate) struct Recorder {
-    client: kube::Client,
+    outbox: mpsc::Sender<Write>,
     clock: Clock,
     instance: String,
     memory: Mutex<Memory>,
 }
 
-enum Write {
-    New(String),
-    Series {
-        namespace: String,
-        event: String,
-        count: i64,
-    },
-    Nothing,
+/// What is written of an event.
+#[derive(Debug)]
+pub(crate) enum Write {
+    New { namespace: String, event: Value },
+    Series(Counted),
+}
+
+/// One more of an event that was written before.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    namespace: String,
+    event: String,
+    count: i64,
+    time: String,
 }
 
 impl Recorder {
-    pub(crate) fn new(client: kube::Client, clock: Clock, instance: &str) -> Self {
-        let memory = Mutex::default();
-        Self {
-            client,
+    /// A recorder, and what it has to be written from [`write`]'s side.
+    pub(crate) fn new(clock: Clock, instance: &str) -> (Self, mpsc::Receiver<Write>) {
+        let (outbox, inbox) = mpsc::channel(WAITING);
+        let recorder = Self {
+            outbox,
             clock,
             instance: instance.to_owned(),
-            memory,
-        }
+            memory: Mutex::default(),
+        };
+        (recorder, inbox)
     }
 
     /// Records an event.
-    pub(crate) async fn record(&self, regarding: &Regarding, event: &Event) {
+    pub(crate) fn record(&self, regarding: &Regarding, event: &Event) {
         let now = self.clock.now();
-        let namespace = if regarding.namespace.is_empty() {
-            "default"
-        } else {
-            &regarding.namespace
-        };
-        let action = clip(&event.action, LONGEST_ACTION);
-        let write = self.plan(regarding, event, action, namespace, now);
-        let resource = events();
-        let time = micro(now);
-        let outcome = match write {
-            Write::Nothing => return,
-            Write::Series {
-                namespace,
-                event,
-                count,
-            } => {
-                let api = io::in_namespace(&self.client, &namespace, &resource);
-                let body = json!({"series": {"count": count, "lastObservedTime": time}});
-                io::patch(&api, &event, &body).await
-            }
-            Write::New(name) => {
-                let api = io::in_namespace(&self.client, namespace, &resource);
-                let body = json!({
-                    "apiVersion": "events.k8s.io/v1",
-                    "kind": "Event",
-                    "metadata": {"name": name, "namespace": namespace},
-                    "eventTime": time,
-                    "reportingController": "keda-operator",
-                    "reportingInstance": self.instance,
-                    "action": action,
-                    "reason": event.reason,
-                    "regarding": {
-                        "apiVersion": regarding.api_version,
-                        "kind": regarding.kind,
-                        "namespace": regarding.namespace,
-                        "name": regarding.name,
-                        "uid": regarding.uid,
-                        "resourceVersion": regarding.version,
-                    },
-                    "note": clip(&event.note, LONGEST_NOTE),
-                    "type": event.event_type,
-                });
-                io::create(&api, body).await
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(reason = event.reason, %error, "event not recorded");
+        if let Some(write) = self.plan(regarding, event, now)
+            && let Err(error) = self.outbox.try_send(write)
+        {
+            tracing::warn!(reason = event.reason, name = regarding.name, %error, "event dropped");
         }
     }
 
-    fn plan(
-        &self,
-        regarding: &Regarding,
-        event: &Event,
-        action: &str,
-        namespace: &str,
-        now: Timestamp,
-    ) -> Write {
+    /// What has to be written now; nothing where a series only counts.
+    fn plan(&self, regarding: &Regarding, event: &Event, now: Timestamp) -> Option<Write> {
+        let action = clip(&event.action, LONGEST_ACTION);
         let key = format!(
             "{}\u{0}{}\u{0}{}\u{0}{}\u{0}{action}",
             regarding.uid, regarding.version, event.event_type, event.reason
@@ -170,29 +135,78 @@ impl Recorder {
             series.count += 1;
             series.last = now;
             if series.count > 2 && now.duration_since(series.written) < REFRESH {
-                return Write::Nothing;
+                return None;
             }
             series.written = now;
-            return Write::Series {
+            return Some(Write::Series(Counted {
                 namespace: series.namespace.clone(),
                 event: series.event.clone(),
                 count: series.count,
-            };
+                time: micro(now),
+            }));
         }
         // The clock may stand still between two events of one object, and other
         // components name their events of an object of the same name likewise.
         memory.last_name = (now.as_nanosecond() + OWN).max(memory.last_name + 1);
         let name = format!("{}.{:x}", regarding.name, memory.last_name);
-        let (namespace, event) = (namespace.to_owned(), name.clone());
+        let namespace = match regarding.namespace.as_str() {
+            "" => "default",
+            own => own,
+        };
         let series = Series {
-            namespace,
-            event,
+            namespace: namespace.to_owned(),
+            event: name.clone(),
             count: 1,
             last: now,
             written: now,
         };
         memory.series.insert(key, series);
-        Write::New(name)
+        let body = json!({
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": namespace},
+            "eventTime": micro(now),
+            "reportingController": "keda-operator",
+            "reportingInstance": self.instance,
+            "action": action,
+            "reason": event.reason,
+            "regarding": {
+                "apiVersion": regarding.api_version,
+                "kind": regarding.kind,
+                "namespace": regarding.namespace,
+                "name": regarding.name,
+                "uid": regarding.uid,
+                "resourceVersion": regarding.version,
+            },
+            "note": clip(&event.note, LONGEST_NOTE),
+            "type": event.event_type,
+        });
+        Some(Write::New {
+            namespace: namespace.to_owned(),
+            event: body,
+        })
+    }
+}
+
+/// Writes what was recorded, in that order, one at a time: a series needs its
+/// first event. Failures are logged and forgotten.
+pub(crate) async fn write(client: kube::Client, mut inbox: mpsc::Receiver<Write>) {
+    let resource = events();
+    while let Some(write) = inbox.recv().await {
+        let outcome = match write {
+            Write::New { namespace, event } => {
+                let api = io::in_namespace(&client, &namespace, &resource);
+                io::create(&api, event).await
+            }
+            Write::Series(more) => {
+                let api = io::in_namespace(&client, &more.namespace, &resource);
+                let series = json!({"count": more.count, "lastObservedTime": more.time});
+                io::patch(&api, &more.event, &json!({"series": series})).await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "event not recorded");
+        }
     }
 }
 

@@ -85,6 +85,11 @@ pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
+/// Whether an object of that name is there already.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
 /// The message of an error as a user should read it.
 pub(crate) fn message(error: &kube::Error) -> String {
     match error {

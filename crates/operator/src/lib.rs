@@ -7,8 +7,8 @@
 //!
 //! It talks to Kubernetes through a [`kube::Client`] alone and takes time from
 //! tokio's clock, so it runs unchanged against the embedded control plane under
-//! a paused clock. One task reconciles, from an ordered queue with a back-off
-//! of its own; each running ScaledObject has one polling task.
+//! a paused clock. An ordered queue with a back-off of its own feeds a few
+//! reconciles at a time; each running ScaledObject has one polling task.
 
 mod answer;
 mod auth;
@@ -38,8 +38,9 @@ pub use decide::scale::Explanation;
 pub use diagnosis::{diagnose, of_resource};
 pub use explain::{EXPLAIN_GROUP, EXPLAIN_VERSION, Explanations};
 
+use controller::Controller;
 use state::Shared;
-use watches::Message;
+use watches::{Message, Task};
 
 /// Answers requests of an aggregated API group.
 pub type Handler =
@@ -95,7 +96,13 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Operator {
     shared: Arc<Shared>,
-    inbox: Arc<Mutex<Option<mpsc::UnboundedReceiver<Message>>>>,
+    inbox: Arc<Mutex<Option<Inbox>>>,
+}
+
+/// What the running operator takes in.
+struct Inbox {
+    news: mpsc::UnboundedReceiver<Message>,
+    events: mpsc::Receiver<events::Write>,
 }
 
 impl std::fmt::Debug for Operator {
@@ -108,11 +115,12 @@ impl Operator {
     /// An operator on this cluster whose triggers use `context`; the time of
     /// day is the context's clock.
     pub fn new(client: kube::Client, context: triggers::Context, options: Options) -> Self {
-        let (outbox, inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(client, context, options, outbox));
+        let (outbox, news) = mpsc::unbounded_channel();
+        let (recorder, events) = events::Recorder::new(context.clock, &options.instance);
+        let shared = Arc::new(Shared::new(client, context, options, outbox, recorder));
         Self {
             shared,
-            inbox: Arc::new(Mutex::new(Some(inbox))),
+            inbox: Arc::new(Mutex::new(Some(Inbox { news, events }))),
         }
     }
 
@@ -124,7 +132,9 @@ impl Operator {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(inbox) = inbox {
-            controller::Controller::new(self.shared).run(inbox).await;
+            let client = self.shared.client.clone();
+            let _writing = Task::spawn(events::write(client, inbox.events));
+            Controller::new(self.shared).run(inbox.news).await;
         }
     }
 

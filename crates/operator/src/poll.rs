@@ -75,7 +75,7 @@ async fn poll(shared: &Shared, key: &Key) -> Result<(), String> {
     };
     let decision = step(&object, scalers.composite.as_ref(), &seen);
     for event in &decision.events {
-        shared.record(&object, event).await;
+        shared.record(&object, event);
     }
     let mut status = &decision.status;
     if let Some(scale) = &decision.scale
@@ -93,7 +93,7 @@ async fn poll(shared: &Shared, key: &Key) -> Result<(), String> {
             }
         };
         if let Some(event) = event {
-            shared.record(&object, event).await;
+            shared.record(&object, event);
         }
     }
     shared.explain(&object, seen.now, &decision.explanation);

@@ -1,4 +1,7 @@
 //! The work queue: ordered, without duplicates, with a back-off for failures.
+//!
+//! What is being worked on is not given out a second time: if it is added
+//! meanwhile, it waits until it is finished, as in client-go's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -15,6 +18,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 pub(crate) struct Queue<K> {
     ready: VecDeque<K>,
     waiting: BTreeSet<K>,
+    active: BTreeSet<K>,
     delayed: BTreeSet<(Instant, K)>,
     failures: BTreeMap<K, u32>,
 }
@@ -24,6 +28,7 @@ impl<K: Ord + Clone> Queue<K> {
         Self {
             ready: VecDeque::new(),
             waiting: BTreeSet::new(),
+            active: BTreeSet::new(),
             delayed: BTreeSet::new(),
             failures: BTreeMap::new(),
         }
@@ -31,12 +36,12 @@ impl<K: Ord + Clone> Queue<K> {
 
     /// Adds a key unless it waits already.
     pub(crate) fn add(&mut self, key: K) {
-        if self.waiting.insert(key.clone()) {
+        if self.waiting.insert(key.clone()) && !self.active.contains(&key) {
             self.ready.push_back(key);
         }
     }
 
-    /// Takes the next key that is due.
+    /// Takes the next key that is due; it is active until it is finished.
     pub(crate) fn next(&mut self, now: Instant) -> Option<K> {
         while let Some((at, key)) = self.delayed.first().cloned() {
             if at > now {
@@ -49,7 +54,14 @@ impl<K: Ord + Clone> Queue<K> {
         self.waiting.remove(&key);
         // What is worked on now needs no earlier retry.
         self.delayed.retain(|(_, other)| *other != key);
+        self.active.insert(key.clone());
         Some(key)
+    }
+
+    fn finished(&mut self, key: &K) {
+        if self.active.remove(key) && self.waiting.contains(key) {
+            self.ready.push_back(key.clone());
+        }
     }
 
     /// When the next delayed key is due.
@@ -57,13 +69,16 @@ impl<K: Ord + Clone> Queue<K> {
         self.delayed.first().map(|(at, _)| *at)
     }
 
-    /// Forgets earlier failures of a key.
+    /// Finishes a key and forgets its earlier failures.
     pub(crate) fn succeeded(&mut self, key: &K) {
         self.failures.remove(key);
+        self.finished(key);
     }
 
-    /// Retries a key after a delay that doubles with each failure in a row.
+    /// Finishes a key that is tried again after a delay, which doubles with each
+    /// failure in a row.
     pub(crate) fn failed(&mut self, key: K, now: Instant) {
+        self.finished(&key);
         let failures = self.failures.entry(key.clone()).or_default();
         let delay = FIRST_DELAY
             .saturating_mul(1 << (*failures).min(20))
@@ -100,6 +115,23 @@ mod tests {
         }
         queue.forget(&"a");
         assert!(queue.delayed.last().unwrap().0 <= start + LONGEST_DELAY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_worked_on_is_not_given_out_again() {
+        let now = Instant::now();
+        let mut queue = Queue::new();
+        queue.add("a");
+        assert_eq!(queue.next(now), Some("a"));
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.next(now), Some("b"));
+        assert_eq!(queue.next(now), None);
+        queue.succeeded(&"a");
+        assert_eq!(queue.next(now), Some("a"));
+        queue.succeeded(&"a");
+        queue.succeeded(&"b");
+        assert_eq!(queue.next(now), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! One reconcile of a ScaledObject: KEDA's checks in KEDA's order.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::keda::{FINALIZER, SCALED_OBJECT_LABEL, ScaledObject};
 use decide::scale::checks;
@@ -11,11 +11,31 @@ use decide::scale::hpa_spec::{self, HpaPlan};
 use decide::scale::pause::Steering;
 use serde_json::{Value, json};
 
-use crate::controller::{Controller, Loop};
-use crate::state::{Key, key_of};
-use crate::target::{self, KindError};
+use crate::state::{Key, Shared, key_of};
+use crate::target::{self, KindError, Kinds};
 use crate::watches::{self, Source, Task};
-use crate::{auth, io, poll, scalers};
+use crate::{io, poll, scalers};
+
+/// Reconciles ScaledObjects; several at a time, each object once at a time.
+pub(crate) struct Reconciler {
+    pub(crate) shared: Arc<Shared>,
+    kinds: Kinds,
+    running: Mutex<Running>,
+}
+
+/// The tasks that reconciles start and stop.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) watches: BTreeMap<Source, Task>,
+    pub(crate) loops: BTreeMap<Key, Loop>,
+}
+
+/// A polling task, and the object that it was started for.
+pub(crate) struct Loop {
+    uid: String,
+    generation: i64,
+    _task: Task,
+}
 
 /// A reconcile that ended early.
 struct Failure {
@@ -24,6 +44,14 @@ struct Failure {
     error: String,
     /// Recorded beside the failure itself.
     event: Option<Event>,
+}
+
+/// A reconcile that came through.
+struct Done {
+    /// Ready's message.
+    message: &'static str,
+    /// Whether polling begins (anew).
+    polls: bool,
 }
 
 impl Failure {
@@ -41,227 +69,205 @@ impl Failure {
 }
 
 const BAD_TARGET: &str = "ScaledObject doesn't have correct scaleTargetRef specification";
-const BAD_LABEL: &str = "failed to update ScaledObject with scaledObjectName label";
 const BAD_COUNTS: &str =
     "ScaledObject doesn't have correct Idle/Min/Max Replica Counts specification";
 const BAD_TRIGGERS: &str = "ScaledObject doesn't have correct triggers specification";
-const BAD_TYPES: &str =
-    "Cannot update ScaledObject status with triggers'types and authentications'types";
 const BAD_HPA: &str = "failed to ensure HPA is correctly created for ScaledObject";
-const BAD_PAUSE: &str = "failed to update paused status";
 const BAD_PAUSED_HPA: &str = "failed to delete HPA for paused ScaledObject";
 const BAD_PAUSED_SCALE: &str = "failed to scale target to paused replica count";
-const BAD_PAUSED_COUNT: &str = "failed to update paused replica count status";
 
-impl Controller {
+impl Reconciler {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            kinds: Kinds::default(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// The running tasks; never held across an await.
+    pub(crate) fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One reconcile of a ScaledObject, with what a failure leaves behind.
-    pub(crate) async fn object(&mut self, key: &Key) -> Result<(), String> {
-        let Some(object) = self.shared.object(key) else {
+    ///
+    /// What the checks find is written into the status once, at the end, where
+    /// KEDA writes it step by step: the HPA of a thousand objects is there in
+    /// half the time, and the HPA's questions wait for the same lock.
+    pub(crate) async fn object(&self, key: &Key) -> Result<(), String> {
+        let Some(known) = self.shared.object(key) else {
             return Ok(());
         };
         let lock = self.shared.lock_of(key);
         let _held = lock.lock().await;
-        if object.metadata.deletion_timestamp.is_some() {
-            return self
-                .finalize(key, &object)
-                .await
-                .map_err(|error| io::message(&error));
+        let fail = |error: kube::Error| io::message(&error);
+        if known.metadata.deletion_timestamp.is_some() {
+            return self.finalize(key, &known).await.map_err(fail);
         }
-        let object = self
-            .prepare(key, object)
-            .await
-            .map_err(|error| io::message(&error))?;
-        let outcome = self.check(key, Arc::clone(&object)).await;
-        let Some(object) = self.shared.object(key) else {
-            return Ok(());
-        };
-        let mut status = object.status.clone();
+        let steering = Steering::of(&known.metadata.annotations);
+        let claimed = self.claim(key, known, &steering).await;
+        let known = claimed.map_err(fail)?;
+        let mut object = (*known).clone();
+        if object.status.conditions.is_empty() {
+            object.status.conditions = conditions::initial();
+        }
+        let outcome = self.check(key, &mut object, &steering).await;
+        let was_ready = conditions::status_of(&object.status.conditions, READY) == "True";
+        let mut found = std::mem::take(&mut object.status.conditions);
         if !fallback::is_enabled(&object.spec) {
-            conditions::fallback(&mut status.conditions, false);
+            conditions::fallback(&mut found, false);
         }
-        let outcome = match outcome {
-            Ok(message) => {
-                let was_ready = conditions::status_of(&object.status.conditions, READY) == "True";
+        let event = match &outcome {
+            Ok(done) => {
                 let reason = conditions::READY_REASON;
-                conditions::set(&mut status.conditions, READY, "True", reason, message);
-                if !was_ready {
-                    let note = "ScaledObject is ready for scaling";
-                    let event = Event::reconciled("Normal", reason, note);
-                    self.shared.record(&object, &event).await;
-                }
-                Ok(())
+                conditions::set(&mut found, READY, "True", reason, done.message);
+                let note = "ScaledObject is ready for scaling";
+                (!was_ready).then(|| Event::reconciled("Normal", reason, note))
             }
             Err(failure) => {
                 if let Some(event) = &failure.event {
-                    self.shared.record(&object, event).await;
+                    self.shared.record(&object, event);
                 }
                 let message = failure.message();
-                conditions::check_failed(&mut status.conditions, &message);
-                let event = Event::reconciled("Warning", conditions::CHECK_FAILED, message.clone());
-                self.shared.record(&object, &event).await;
-                Err(message)
+                conditions::check_failed(&mut found, &message);
+                let reason = conditions::CHECK_FAILED;
+                Some(Event::reconciled("Warning", reason, message))
             }
         };
-        self.shared
-            .write_status(&object, &status)
-            .await
-            .map_err(|error| io::message(&error))?;
-        for used in auth::used_by(&object) {
-            let listed = auth::list_users(&self.shared, &used).await;
-            listed.map_err(|error| io::message(&error))?;
+        if let Some(event) = event {
+            self.shared.record(&object, &event);
         }
-        outcome
+        object.status.conditions = found;
+        let written = self.shared.write_status(&known, &object.status).await;
+        written.map_err(fail)?;
+        let done = outcome.map_err(|failure| failure.message())?;
+        if done.polls {
+            self.start_loop(key, &object);
+        }
+        Ok(())
     }
 
-    /// Finalizer and first conditions.
-    async fn prepare(
+    /// Puts the finalizer on, and the label by which the HPA asks for it.
+    async fn claim(
         &self,
         key: &Key,
         object: Arc<ScaledObject>,
+        steering: &Steering,
     ) -> Result<Arc<ScaledObject>, kube::Error> {
-        let mut object = object;
-        if !object.metadata.finalizers.iter().any(|f| f == FINALIZER) {
-            let mut finalizers: Vec<&str> = names(&object.metadata.finalizers).collect();
+        let meta = &object.metadata;
+        let mut changes = json!({});
+        if !meta.finalizers.iter().any(|f| f == FINALIZER) {
+            let mut finalizers: Vec<&str> = names(&meta.finalizers).collect();
             finalizers.push(FINALIZER);
-            let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
-            let version = &object.metadata.resource_version;
-            let written = io::set_finalizers(&api, &key.1, version, &finalizers).await?;
-            object = self.shared.keep(&written).unwrap_or(object);
+            changes["finalizers"] = json!(finalizers);
+            // Another controller's finalizer must not get lost.
+            changes["resourceVersion"] = json!(meta.resource_version);
         }
-        if object.status.conditions.is_empty() {
-            let mut status = object.status.clone();
-            status.conditions = conditions::initial();
-            object = self.shared.write_status(&object, &status).await?;
+        let scales = !steering.full && !object.spec.scale_target_ref.name.is_empty();
+        if scales && meta.labels.get(SCALED_OBJECT_LABEL) != Some(&key.1) {
+            changes["labels"] = json!({SCALED_OBJECT_LABEL: key.1});
         }
-        Ok(object)
+        if changes == json!({}) {
+            return Ok(object);
+        }
+        let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
+        let written = io::patch(&api, &key.1, &json!({"metadata": changes})).await?;
+        Ok(self.shared.keep(&written).unwrap_or(object))
     }
 
-    /// KEDA's checks in KEDA's order; what comes back is Ready's message.
+    /// KEDA's checks in KEDA's order; what they find goes into the status.
     async fn check(
-        &mut self,
+        &self,
         key: &Key,
-        object: Arc<ScaledObject>,
-    ) -> Result<&'static str, Failure> {
-        let steering = Steering::of(&object.metadata.annotations);
-        let object = self.pause_condition(&object, &steering).await?;
+        object: &mut ScaledObject,
+        steering: &Steering,
+    ) -> Result<Done, Failure> {
+        self.pause_condition(object, steering);
         if object.spec.scale_target_ref.name.is_empty() {
             let text = "ScaledObject.spec.scaleTargetRef.name is missing";
             return Err(Failure::of(BAD_TARGET, text));
         }
         if steering.full {
-            return self.pause(key, object, &steering).await;
+            return self.pause(key, object, steering).await;
         }
-        let object = self.label(key, object).await?;
-        let object = self.resolve_target(key, object).await?;
-        checks::counts(&object).map_err(|error| Failure::of(BAD_COUNTS, error))?;
-        checks::triggers(&object.spec.triggers)
-            .map_err(|error| Failure::of(BAD_TRIGGERS, error))?;
-        let mut status = object.status.clone();
-        status.triggers_types = Some(in_order(
-            object
-                .spec
-                .triggers
-                .iter()
-                .map(|trigger| trigger.trigger_type.as_str()),
-        ));
-        status.authentications_types = Some(in_order(
-            object
-                .spec
-                .triggers
-                .iter()
-                .filter_map(|trigger| trigger.authentication_ref.as_ref())
-                .map(|reference| reference.name.as_str()),
-        ));
-        let object = self.write(&object, &status, BAD_TYPES).await?;
-        let (object, created) = self.ensure_hpa(key, object).await?;
-        let generation = object.metadata.generation;
-        let running = self
-            .loops
-            .get(key)
-            .is_some_and(|l| l.generation == generation);
-        if created || !running {
-            let task = Task::spawn(poll::run(Arc::clone(&self.shared), key.clone()));
-            self.loops.insert(
-                key.clone(),
-                Loop {
-                    generation,
-                    _task: task,
-                },
-            );
+        self.resolve_target(key, object).await?;
+        checks::counts(object).map_err(|error| Failure::of(BAD_COUNTS, error))?;
+        let triggers = &object.spec.triggers;
+        checks::triggers(triggers).map_err(|error| Failure::of(BAD_TRIGGERS, error))?;
+        let types = triggers.iter().map(|trigger| trigger.trigger_type.as_str());
+        let references = triggers
+            .iter()
+            .filter_map(|t| t.authentication_ref.as_ref());
+        let references = references.map(|reference| reference.name.as_str());
+        object.status.triggers_types = Some(in_order(types));
+        object.status.authentications_types = Some(in_order(references));
+        let created = self.ensure_hpa(key, object).await?;
+        let running = self.running().loops.get(key).is_some_and(|running| {
+            running.generation == object.metadata.generation && running.uid == object.metadata.uid
+        });
+        let polls = created || !running;
+        if polls {
             let mut event = Event::looped("Normal", "KEDAScalersStarted", "Started scalers watch");
             "ScalersWatchStarted".clone_into(&mut event.action);
-            self.shared.record(&object, &event).await;
+            self.shared.record(object, &event);
         }
-        Ok(conditions::READY_MESSAGE)
+        Ok(Done {
+            message: conditions::READY_MESSAGE,
+            polls,
+        })
     }
 
-    async fn write(
-        &self,
-        object: &Arc<ScaledObject>,
-        status: &api::keda::ScaledObjectStatus,
-        prefix: &'static str,
-    ) -> Result<Arc<ScaledObject>, Failure> {
-        let written = self.shared.write_status(object, status).await;
-        written.map_err(|error| Failure::of(prefix, io::message(&error)))
+    /// Starts polling, from now on; a task that polls already is ended.
+    fn start_loop(&self, key: &Key, object: &ScaledObject) {
+        let started = Loop {
+            uid: object.metadata.uid.clone(),
+            generation: object.metadata.generation,
+            _task: Task::spawn(poll::run(Arc::clone(&self.shared), key.clone())),
+        };
+        self.running().loops.insert(key.clone(), started);
     }
 
     /// Brings the condition Paused in line with the annotations.
-    async fn pause_condition(
-        &self,
-        object: &Arc<ScaledObject>,
-        steering: &Steering,
-    ) -> Result<Arc<ScaledObject>, Failure> {
+    fn pause_condition(&self, object: &mut ScaledObject, steering: &Steering) {
         let was = conditions::status_of(&object.status.conditions, conditions::PAUSED) == "True";
         let is = steering.any_pause();
-        let mut status = object.status.clone();
         if !steering.full {
-            status.paused_replica_count = None;
+            object.status.paused_replica_count = None;
         }
-        let event = match (was, is) {
-            (false, true) => {
-                conditions::paused(&mut status.conditions, true);
-                Some(("ScaledObjectPaused", conditions::PAUSED_MESSAGE))
-            }
-            (true, false) => {
-                conditions::paused(&mut status.conditions, false);
-                Some(("ScaledObjectUnpaused", conditions::UNPAUSED_MESSAGE))
-            }
-            _ => None,
+        if was == is {
+            return;
+        }
+        conditions::paused(&mut object.status.conditions, is);
+        let (reason, note) = if is {
+            ("ScaledObjectPaused", conditions::PAUSED_MESSAGE)
+        } else {
+            ("ScaledObjectUnpaused", conditions::UNPAUSED_MESSAGE)
         };
-        let object = self.write(object, &status, BAD_PAUSE).await?;
-        if let Some((reason, note)) = event {
-            self.shared
-                .record(&object, &Event::reconciled("Normal", reason, note))
-                .await;
-        }
-        Ok(object)
+        let event = Event::reconciled("Normal", reason, note);
+        self.shared.record(object, &event);
     }
 
     /// A full pause: no loop, no HPA, the count the annotation names.
     async fn pause(
-        &mut self,
+        &self,
         key: &Key,
-        object: Arc<ScaledObject>,
+        object: &mut ScaledObject,
         steering: &Steering,
-    ) -> Result<&'static str, Failure> {
-        self.stop_loop(key, &object).await;
-        let hpas = io::in_namespace(&self.shared.client, &key.0, &io::hpas());
-        let name = hpa_spec::hpa_name_in_use(&object);
-        if self
-            .find_hpa(key, &name)
-            .await
-            .map_err(|e| Failure::of(BAD_PAUSED_HPA, e))?
-            .is_some()
-        {
-            let deleted = io::delete(&hpas, &name).await;
-            deleted.map_err(|error| Failure::of(BAD_PAUSED_HPA, io::message(&error)))?;
+    ) -> Result<Done, Failure> {
+        self.stop_loop(key, object);
+        let name = hpa_spec::hpa_name_in_use(object);
+        let found = self.find_hpa(key, &name).await;
+        if found.map_err(|e| Failure::of(BAD_PAUSED_HPA, e))?.is_some() {
+            let deleted = self.delete_hpa(key, &name).await;
+            deleted.map_err(|error| Failure::of(BAD_PAUSED_HPA, error))?;
         }
         let count = steering
             .replica_count()
             .map_err(|error| Failure::of(BAD_PAUSED_SCALE, error))?;
         let mut from = None;
         if let Some(count) = count {
-            let resource = self.kind(&object).await?;
+            let resource = self.kind(object).await?;
             let api = io::in_namespace(&self.shared.client, &key.0, &resource);
             let target = &object.spec.scale_target_ref.name;
             let scale = api.get_scale(target).await;
@@ -275,35 +281,22 @@ impl Controller {
         }
         let paused = decide::scale::Explanation::paused(from, count);
         let now = self.shared.triggers.clock.now();
-        self.shared.explain(&object, now, &paused);
-        let mut status = object.status.clone();
-        status.paused_replica_count = count;
-        self.write(&object, &status, BAD_PAUSED_COUNT).await?;
-        Ok(conditions::PAUSED_MESSAGE)
+        self.shared.explain(object, now, &paused);
+        object.status.paused_replica_count = count;
+        Ok(Done {
+            message: conditions::PAUSED_MESSAGE,
+            polls: false,
+        })
     }
 
-    async fn stop_loop(&mut self, key: &Key, object: &ScaledObject) {
-        if self.loops.remove(key).is_some() {
+    fn stop_loop(&self, key: &Key, object: &ScaledObject) {
+        let stopped = self.running().loops.remove(key);
+        if stopped.is_some() {
             let note = "Stopped scalers watch";
             let event = Event::looped("Normal", "KEDAScalersStopped", note);
-            self.shared.record(object, &event).await;
+            self.shared.record(object, &event);
         }
         self.shared.drop_scalers(key);
-    }
-
-    async fn label(
-        &self,
-        key: &Key,
-        object: Arc<ScaledObject>,
-    ) -> Result<Arc<ScaledObject>, Failure> {
-        if object.metadata.labels.get(SCALED_OBJECT_LABEL) == Some(&key.1) {
-            return Ok(object);
-        }
-        let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
-        let body = json!({"metadata": {"labels": {SCALED_OBJECT_LABEL: key.1}}});
-        let written = io::patch(&api, &key.1, &body).await;
-        let written = written.map_err(|error| Failure::of(BAD_LABEL, io::message(&error)))?;
-        Ok(self.shared.keep(&written).unwrap_or(object))
     }
 
     async fn kind(&self, object: &ScaledObject) -> Result<kube::api::ApiResource, Failure> {
@@ -324,19 +317,15 @@ impl Controller {
     }
 
     /// Finds the workload and its scale, and starts watching its kind.
-    async fn resolve_target(
-        &mut self,
-        key: &Key,
-        object: Arc<ScaledObject>,
-    ) -> Result<Arc<ScaledObject>, Failure> {
-        let resource = self.kind(&object).await?;
+    async fn resolve_target(&self, key: &Key, object: &mut ScaledObject) -> Result<(), Failure> {
+        let resource = self.kind(object).await?;
         let gvkr = target::gvkr(&resource);
         let source = Source::Target(gvkr.group_resource());
-        if !self.watches.contains_key(&source) {
+        let entry = source.clone();
+        self.running().watches.entry(entry).or_insert_with(|| {
             let outbox = self.shared.outbox.clone();
-            let task = watches::watch(&self.shared.client, &resource, source.clone(), outbox);
-            self.watches.insert(source, task);
-        }
+            watches::watch(&self.shared.client, &resource, source, outbox)
+        });
         let api = io::in_namespace(&self.shared.client, &key.0, &resource);
         let name = &object.spec.scale_target_ref.name;
         let scale = match api.get_scale(name).await {
@@ -353,108 +342,115 @@ impl Controller {
                 });
             }
         };
-        let mut status = object.status.clone();
+        let status = &mut object.status;
         status.scale_target_kind = gvkr.kind_text();
         status.scale_target_gvkr = Some(gvkr);
         if status.original_replica_count.is_none() {
             let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
             status.original_replica_count = Some(replicas);
         }
-        self.write(&object, &status, BAD_TARGET).await
+        Ok(())
     }
 
-    /// The HPA of this name; KEDA adopts whatever has it.
-    async fn find_hpa(&self, key: &Key, name: &str) -> Result<Option<Value>, String> {
+    /// The HPA of this name, from the watch once it has listed all; KEDA adopts
+    /// whatever has the name.
+    async fn find_hpa(&self, key: &Key, name: &str) -> Result<Option<Arc<Value>>, String> {
+        {
+            let state = self.shared.state();
+            if state.synced.contains(&Source::Hpa) {
+                let found = state.hpas.get(&(key.0.clone(), name.to_owned()));
+                return Ok(found.cloned());
+            }
+        }
+        self.ask_hpa(key, name).await
+    }
+
+    async fn ask_hpa(&self, key: &Key, name: &str) -> Result<Option<Arc<Value>>, String> {
         let api = io::in_namespace(&self.shared.client, &key.0, &io::hpas());
         match api.get(name).await {
-            Ok(found) => Ok(Some(io::to_value(&found))),
+            Ok(found) => Ok(Some(Arc::new(io::to_value(&found)))),
             Err(error) if io::is_not_found(&error) => Ok(None),
             Err(error) => Err(io::message(&error)),
         }
     }
 
-    /// Creates, updates or renames the HPA; tells whether it is a new one.
-    async fn ensure_hpa(
-        &mut self,
-        key: &Key,
-        object: Arc<ScaledObject>,
-    ) -> Result<(Arc<ScaledObject>, bool), Failure> {
-        let fail = |error: String| Failure::of(BAD_HPA, error);
-        let wanted_name = hpa_spec::hpa_name(&object);
-        let known_name = object.status.hpa_name.clone();
-        let found_name = if known_name.is_empty() {
-            &wanted_name
-        } else {
-            &known_name
-        };
+    async fn delete_hpa(&self, key: &Key, name: &str) -> Result<(), String> {
         let api = io::in_namespace(&self.shared.client, &key.0, &io::hpas());
-        let mut live = self.find_hpa(key, found_name).await.map_err(fail)?;
-        if live.is_some() && *found_name != wanted_name {
-            let deleted = io::delete(&api, found_name).await;
-            deleted.map_err(|error| fail(io::message(&error)))?;
-            live = None;
-        }
-        if live.is_none() && *found_name != wanted_name {
-            live = self.find_hpa(key, &wanted_name).await.map_err(fail)?;
-        }
-        let scalers = scalers::of(&self.shared, key, &object)
-            .await
-            .map_err(fail)?;
-        let gvkr = object.status.scale_target_gvkr.clone().unwrap_or_default();
-        let plan = hpa_spec::hpa_for(&object, &scalers.specs, &gvkr, &self.shared.options.version);
-        let plan = plan.map_err(|error| fail(error.to_string()))?;
-        let object = self.metric_names(&object, &plan).await?;
-        let created = live.is_none();
-        let written = match live {
-            None => io::create(&api, plan.hpa).await.map(Some),
-            Some(live) if hpa_spec::changes(&plan.hpa, &live).any() => {
-                io::replace(&api, &wanted_name, plan.hpa).await.map(Some)
-            }
-            Some(_) => Ok(None),
-        };
-        let written = written.map_err(|error| fail(io::message(&error)))?;
-        if let Some(written) = written {
-            // Kept now, so that the watch's echo is no news.
-            self.shared
-                .state()
-                .hpas
-                .insert(key_of(&written), Arc::new(written));
-        }
-        let mut status = object.status.clone();
-        status.hpa_name = wanted_name;
-        let object = self.write(&object, &status, BAD_HPA).await?;
-        Ok((object, created))
+        let deleted = io::delete(&api, name).await;
+        deleted.map_err(|error| io::message(&error))?;
+        let gone = (key.0.clone(), name.to_owned());
+        self.shared.state().hpas.remove(&gone);
+        Ok(())
     }
 
-    async fn metric_names(
+    /// Creates, updates or renames the HPA; tells whether it is a new one.
+    async fn ensure_hpa(&self, key: &Key, object: &mut ScaledObject) -> Result<bool, Failure> {
+        let fail = |error: String| Failure::of(BAD_HPA, error);
+        let wanted_name = hpa_spec::hpa_name(object);
+        let found_name = hpa_spec::hpa_name_in_use(object);
+        let mut live = self.find_hpa(key, &found_name).await.map_err(fail)?;
+        if found_name != wanted_name {
+            if live.is_some() {
+                self.delete_hpa(key, &found_name).await.map_err(fail)?;
+            }
+            live = self.find_hpa(key, &wanted_name).await.map_err(fail)?;
+        }
+        let scalers = scalers::of(&self.shared, key, object).await;
+        let scalers = scalers.map_err(fail)?;
+        let gvkr = object.status.scale_target_gvkr.clone().unwrap_or_default();
+        let plan = hpa_spec::hpa_for(object, &scalers.specs, &gvkr, &self.shared.options.version);
+        let plan = plan.map_err(|error| fail(error.to_string()))?;
+        note_metrics(object, &plan);
+        let created = self.write_hpa(key, &wanted_name, plan.hpa, live).await;
+        let created = created.map_err(fail)?;
+        object.status.hpa_name = wanted_name;
+        Ok(created)
+    }
+
+    /// Makes the HPA what is wanted; tells whether there was none.
+    async fn write_hpa(
         &self,
-        object: &Arc<ScaledObject>,
-        plan: &HpaPlan,
-    ) -> Result<Arc<ScaledObject>, Failure> {
-        let mut status = object.status.clone();
-        status
-            .external_metric_names
-            .clone_from(&plan.external_metric_names);
-        status
-            .resource_metric_names
-            .clone_from(&plan.resource_metric_names);
-        status
-            .composite_scaler_name
-            .clone_from(&plan.composite_scaler_name);
-        let names: BTreeSet<&String> = plan.external_metric_names.iter().collect();
-        status.health.retain(|metric, _| names.contains(metric));
-        status
-            .triggers_activity
-            .retain(|metric, _| names.contains(metric));
-        self.write(object, &status, BAD_HPA).await
+        key: &Key,
+        name: &str,
+        wanted: Value,
+        live: Option<Arc<Value>>,
+    ) -> Result<bool, String> {
+        let api = io::in_namespace(&self.shared.client, &key.0, &io::hpas());
+        let mut live = live;
+        let mut written = None;
+        if live.is_none() {
+            match io::create(&api, wanted.clone()).await {
+                Ok(made) => written = Some(made),
+                // Somebody else made it, and the watch has not told yet.
+                Err(error) => {
+                    let found = match io::is_conflict(&error) {
+                        true => self.ask_hpa(key, name).await?,
+                        false => None,
+                    };
+                    live = Some(found.ok_or_else(|| io::message(&error))?);
+                }
+            }
+        }
+        if let Some(live) = &live
+            && hpa_spec::changes(&wanted, live).any()
+        {
+            let replaced = io::replace(&api, name, wanted).await;
+            written = Some(replaced.map_err(|error| io::message(&error))?);
+        }
+        if let Some(written) = written {
+            // Kept now, so that the watch's echo is no news.
+            let mut state = self.shared.state();
+            state.hpas.insert(key_of(&written), Arc::new(written));
+        }
+        Ok(live.is_none())
     }
 
     /// Lets go of a deleted object.
-    async fn finalize(&mut self, key: &Key, object: &Arc<ScaledObject>) -> Result<(), kube::Error> {
+    async fn finalize(&self, key: &Key, object: &Arc<ScaledObject>) -> Result<(), kube::Error> {
         if !object.metadata.finalizers.iter().any(|f| f == FINALIZER) {
             return Ok(());
         }
-        self.stop_loop(key, object).await;
+        self.stop_loop(key, object);
         let restore = object
             .spec
             .advanced
@@ -473,12 +469,9 @@ impl Controller {
                 tracing::warn!(namespace = key.0, name = key.1, %error, "replicas not restored");
             }
         }
-        for used in auth::used_by(object) {
-            auth::list_users(&self.shared, &used).await?;
-        }
         let note = "ScaledObject was deleted";
         let event = Event::reconciled("Warning", "ScaledObjectDeleted", note);
-        self.shared.record(object, &event).await;
+        self.shared.record(object, &event);
         let rest: Vec<&str> = names(&object.metadata.finalizers)
             .filter(|f| *f != FINALIZER)
             .collect();
@@ -489,6 +482,22 @@ impl Controller {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes down what the HPA will ask for, and forgets the health of metrics
+/// that are no more.
+fn note_metrics(object: &mut ScaledObject, plan: &HpaPlan) {
+    let status = &mut object.status;
+    let external = &plan.external_metric_names;
+    status.external_metric_names.clone_from(external);
+    let resource = &plan.resource_metric_names;
+    status.resource_metric_names.clone_from(resource);
+    let composite = &plan.composite_scaler_name;
+    status.composite_scaler_name.clone_from(composite);
+    let names: BTreeSet<&String> = plan.external_metric_names.iter().collect();
+    status.health.retain(|metric, _| names.contains(metric));
+    let activity = &mut status.triggers_activity;
+    activity.retain(|metric, _| names.contains(metric));
 }
 
 fn names(finalizers: &[String]) -> impl Iterator<Item = &str> {

@@ -66,7 +66,7 @@ pub(crate) async fn of(
             match resource::parse(entry) {
                 Ok(spec) => built.specs.push(spec),
                 Err(error) => {
-                    failed(shared, object, &error.to_string()).await;
+                    failed(shared, object, &error.to_string());
                     return Err(error.to_string());
                 }
             }
@@ -86,7 +86,7 @@ pub(crate) async fn of(
                 trigger: Mutex::new(Arc::clone(&trigger)),
             });
         }
-        started(shared, object, &entry.trigger_type).await;
+        started(shared, object, &entry.trigger_type);
     }
     let built = Arc::new(built);
     shared
@@ -123,7 +123,7 @@ async fn build(
     match triggers::build(&entry.trigger_type, &input, &shared.triggers) {
         Ok(trigger) => Ok(Arc::from(trigger)),
         Err(error) => {
-            failed(shared, object, &error.to_string()).await;
+            failed(shared, object, &error.to_string());
             Err(error.to_string())
         }
     }
@@ -150,7 +150,7 @@ pub(crate) async fn read(
         let workload = target::find(shared, object).await.ok();
         match build(shared, object, entry, external.index, workload.as_deref()).await {
             Ok(fresh) => {
-                started(shared, object, &entry.trigger_type).await;
+                started(shared, object, &entry.trigger_type);
                 outcome = fresh.read().await.map_err(|error| error.to_string());
                 *external
                     .trigger
@@ -178,13 +178,13 @@ pub(crate) async fn read(
     }
 }
 
-async fn started(shared: &Shared, object: &ScaledObject, trigger_type: &str) {
+fn started(shared: &Shared, object: &ScaledObject, trigger_type: &str) {
     let note = format!("Scaler {trigger_type} is built");
     let event = Event::looped("Normal", "KEDAScalersStarted", note);
-    shared.record(object, &event).await;
+    shared.record(object, &event);
 }
 
-async fn failed(shared: &Shared, object: &ScaledObject, error: &str) {
+fn failed(shared: &Shared, object: &ScaledObject, error: &str) {
     let event = Event::looped("Warning", "KEDAScalerFailed", error);
-    shared.record(object, &event).await;
+    shared.record(object, &event);
 }

@@ -1,6 +1,6 @@
 //! What the operator's tasks share: cached objects, built triggers, explanations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::keda::{ScaledObject, ScaledObjectStatus, TriggerAuthentication};
@@ -14,7 +14,7 @@ use crate::Options;
 use crate::events::{Recorder, Regarding};
 use crate::io;
 use crate::scalers::Scalers;
-use crate::watches::Message;
+use crate::watches::{Message, Source};
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);
@@ -35,8 +35,8 @@ pub(crate) struct State {
     pub(crate) hpas: BTreeMap<Key, Arc<Value>>,
     /// Workloads by group-resource, namespace and name.
     pub(crate) targets: BTreeMap<(String, Key), Arc<Value>>,
-    /// Group-resources whose watch has delivered its first list.
-    pub(crate) synced: std::collections::BTreeSet<String>,
+    /// What has been listed in full.
+    pub(crate) synced: BTreeSet<Source>,
     pub(crate) scalers: BTreeMap<Key, Arc<Scalers>>,
     /// The last poll's reads, for triggers with cached metrics.
     pub(crate) reads: BTreeMap<(Key, String), Read>,
@@ -59,8 +59,8 @@ impl Shared {
         triggers: triggers::Context,
         options: Options,
         outbox: mpsc::UnboundedSender<Message>,
+        recorder: Recorder,
     ) -> Self {
-        let recorder = Recorder::new(client.clone(), triggers.clock, &options.instance);
         Self {
             client,
             triggers,
@@ -163,11 +163,7 @@ pub(crate) fn key_of(object: &Value) -> Key {
 
 impl Shared {
     /// Records an event about a ScaledObject.
-    pub(crate) async fn record(
-        &self,
-        object: &ScaledObject,
-        event: &decide::scale::conditions::Event,
-    ) {
+    pub(crate) fn record(&self, object: &ScaledObject, event: &decide::scale::conditions::Event) {
         let key = (
             object.metadata.namespace.clone(),
             object.metadata.name.clone(),
@@ -185,7 +181,7 @@ impl Shared {
             uid: object.metadata.uid.clone(),
             version: version.to_string(),
         };
-        self.recorder.record(&regarding, event).await;
+        self.recorder.record(&regarding, event);
     }
 
     /// Writes what `status` changes in an object's status, if anything, and

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::io;
 use crate::state::Shared;
+use crate::watches::Source;
 
 /// Kinds as the API server's discovery resolves them.
 #[derive(Debug, Default)]
@@ -104,7 +105,10 @@ pub(crate) async fn find(
     let group_resource = gvkr.group_resource();
     {
         let state = shared.state();
-        if state.synced.contains(&group_resource) {
+        if state
+            .synced
+            .contains(&Source::Target(group_resource.clone()))
+        {
             let found = state.targets.get(&(group_resource, (namespace, name)));
             return found.cloned().ok_or(missing);
         }
