@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::queue::Queue;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Checked, Reconciler};
 use crate::state::{Key, Shared, key_of};
 use crate::watches::{self, Message, Source};
 use crate::{auth, io};
@@ -25,9 +25,15 @@ use crate::{auth, io};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     Object(Key),
+    /// What an object's checks found is to be written down.
+    Status(Key),
     Auth(Key),
     Job(Key),
 }
+
+/// What has to be written down of an object whose checks are done, or why
+/// something has to be tried again.
+type Outcome = Result<Option<Arc<Checked>>, String>;
 
 /// Reconciles at a time; KEDA has as many for ScaledObjects.
 const AT_A_TIME: usize = 5;
@@ -37,6 +43,8 @@ pub(crate) struct Controller {
     shared: Arc<Shared>,
     reconciler: Arc<Reconciler>,
     queue: Queue<Work>,
+    /// What checks found and is not written down yet.
+    checked: BTreeMap<Key, Arc<Checked>>,
     /// Authentications as last watched, with the generation last told of.
     auths: BTreeMap<Key, (Value, Option<i64>)>,
     jobs: BTreeMap<Key, Value>,
@@ -48,6 +56,7 @@ impl Controller {
             reconciler: Arc::new(Reconciler::new(Arc::clone(&shared))),
             shared,
             queue: Queue::new(),
+            checked: BTreeMap::new(),
             auths: BTreeMap::new(),
             jobs: BTreeMap::new(),
         }
@@ -112,6 +121,8 @@ impl Controller {
                 self.reconciler.running().loops.remove(&key);
                 self.queue_auths(&key);
                 self.shared.forget(&key);
+                self.checked.remove(&key);
+                self.queue.forget(&Work::Status(key.clone()));
                 self.queue.forget(&Work::Object(key));
             }
             Message::Applied(source @ (Source::Auth | Source::ClusterAuth), value) => {
@@ -215,12 +226,24 @@ impl Controller {
     }
 
     /// Starts on what was taken from the queue.
-    fn begin(&mut self, work: Work) -> BoxFuture<'static, (Work, Result<(), String>)> {
+    fn begin(&mut self, work: Work) -> BoxFuture<'static, (Work, Outcome)> {
         let shared = Arc::clone(&self.shared);
         match work.clone() {
             Work::Object(key) => {
                 let reconciler = Arc::clone(&self.reconciler);
-                async move { (work, reconciler.object(&key).await) }.boxed()
+                async move { (work, reconciler.check(&key).await) }.boxed()
+            }
+            Work::Status(key) => {
+                let reconciler = Arc::clone(&self.reconciler);
+                let checked = self.checked.get(&key).cloned();
+                async move {
+                    let done = match checked {
+                        Some(checked) => reconciler.conclude(&key, checked).await,
+                        None => Ok(()),
+                    };
+                    (work, done.map(|()| None))
+                }
+                .boxed()
             }
             Work::Auth(key) => {
                 let known = self.auths.get_mut(&key).map(|(value, told)| {
@@ -230,10 +253,13 @@ impl Controller {
                 });
                 async move {
                     let Some((value, changed)) = known else {
-                        return (work, Ok(()));
+                        return (work, Ok(None));
                     };
                     let done = auth::upkeep(&shared, &key, &value, changed).await;
-                    (work, done.map_err(|error| io::message(&error)))
+                    (
+                        work,
+                        done.map(|()| None).map_err(|error| io::message(&error)),
+                    )
                 }
                 .boxed()
             }
@@ -244,21 +270,33 @@ impl Controller {
                         Some(value) => refuse_job(&shared, &key, &value).await,
                         None => Ok(()),
                     };
-                    (work, done)
+                    (work, done.map(|()| None))
                 }
                 .boxed()
             }
         }
     }
 
-    fn end(&mut self, work: Work, outcome: Result<(), String>) {
-        // Users are listed by the queue's next turn, not by each reconcile: a
-        // thousand objects may share one authentication.
-        if let Work::Object(key) = &work {
-            self.queue_auths(key);
+    fn end(&mut self, work: Work, outcome: Outcome) {
+        let mut outcome = outcome;
+        match (&work, &mut outcome) {
+            (Work::Object(key), Ok(Some(checked))) => {
+                self.checked.insert(key.clone(), Arc::clone(checked));
+                self.queue.add(Work::Status(key.clone()));
+                if let Some(failure) = checked.failure() {
+                    outcome = Err(failure);
+                }
+            }
+            (Work::Status(key), Ok(_)) if !self.queue.waits(&work) => {
+                self.checked.remove(key);
+                // Listed in a turn of the queue's own: a thousand objects may
+                // share one authentication.
+                self.queue_auths(key);
+            }
+            _ => {}
         }
         match outcome {
-            Ok(()) => self.queue.succeeded(&work),
+            Ok(_) => self.queue.succeeded(&work),
             Err(error) => {
                 tracing::debug!(?work, error, "reconcile failed, trying again");
                 self.queue.failed(work, Instant::now());

@@ -41,6 +41,11 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
+    /// Whether a key has been added and not been taken since.
+    pub(crate) fn waits(&self, key: &K) -> bool {
+        self.waiting.contains(key)
+    }
+
     /// Takes the next key that is due; it is active until it is finished.
     pub(crate) fn next(&mut self, now: Instant) -> Option<K> {
         while let Some((at, key)) = self.delayed.first().cloned() {

@@ -1,4 +1,9 @@
 //! One reconcile of a ScaledObject: KEDA's checks in KEDA's order.
+//!
+//! It has two halves. The checks end with the HPA; what they found is then
+//! written down, and polling begins. The queue takes other objects' checks in
+//! between, so that of a thousand new objects each soon has its HPA, which
+//! scales by itself. KEDA writes the status step by step instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +14,8 @@ use decide::scale::conditions::{self, Event, READY};
 use decide::scale::fallback;
 use decide::scale::hpa_spec::{self, HpaPlan};
 use decide::scale::pause::Steering;
+use kube::Api;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::state::{Key, Shared, key_of};
@@ -46,7 +53,23 @@ struct Failure {
     event: Option<Event>,
 }
 
-/// A reconcile that came through.
+/// What the checks of a ScaledObject found.
+pub(crate) struct Checked {
+    /// The object that was checked.
+    known: Arc<ScaledObject>,
+    /// The same with what was found in its status.
+    object: ScaledObject,
+    outcome: Result<Done, Failure>,
+}
+
+impl Checked {
+    /// Why one of the checks failed, if one did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.outcome.as_ref().err().map(Failure::message)
+    }
+}
+
+/// All checks passed.
 struct Done {
     /// Ready's message.
     message: &'static str,
@@ -90,60 +113,85 @@ impl Reconciler {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One reconcile of a ScaledObject, with what a failure leaves behind.
-    ///
-    /// What the checks find is written into the status once, at the end, where
-    /// KEDA writes it step by step: the HPA of a thousand objects is there in
-    /// half the time, and the HPA's questions wait for the same lock.
-    pub(crate) async fn object(&self, key: &Key) -> Result<(), String> {
-        let Some(known) = self.shared.object(key) else {
-            return Ok(());
-        };
+    /// The first half: everything up to the HPA. Nothing is left to be written
+    /// down of an object that is gone or goes.
+    pub(crate) async fn check(&self, key: &Key) -> Result<Option<Arc<Checked>>, String> {
         let lock = self.shared.lock_of(key);
         let _held = lock.lock().await;
-        let fail = |error: kube::Error| io::message(&error);
-        if known.metadata.deletion_timestamp.is_some() {
-            return self.finalize(key, &known).await.map_err(fail);
+        let Some(object) = self.shared.object(key) else {
+            return Ok(None);
+        };
+        if object.metadata.deletion_timestamp.is_some() {
+            let done = self.finalize(key, &object).await;
+            return done.map(|()| None).map_err(|error| io::message(&error));
         }
+        self.examine(key, object).await.map(Some)
+    }
+
+    /// The second half: writes down what was found, and polls.
+    pub(crate) async fn conclude(&self, key: &Key, checked: Arc<Checked>) -> Result<(), String> {
+        let lock = self.shared.lock_of(key);
+        let _held = lock.lock().await;
+        let current = match self.shared.object(key) {
+            Some(object) if object.metadata.deletion_timestamp.is_none() => object,
+            _ => return Ok(()),
+        };
+        if Arc::ptr_eq(&current, &checked.known) {
+            return self.write_down(key, &checked).await;
+        }
+        // A poll or a user was faster: what they wrote must not be undone.
+        let again = self.examine(key, current).await?;
+        self.write_down(key, &again).await?;
+        again.failure().map_or(Ok(()), Err)
+    }
+
+    async fn examine(&self, key: &Key, known: Arc<ScaledObject>) -> Result<Arc<Checked>, String> {
         let steering = Steering::of(&known.metadata.annotations);
         let claimed = self.claim(key, known, &steering).await;
-        let known = claimed.map_err(fail)?;
+        let known = claimed.map_err(|error| io::message(&error))?;
         let mut object = (*known).clone();
         if object.status.conditions.is_empty() {
             object.status.conditions = conditions::initial();
         }
-        let outcome = self.check(key, &mut object, &steering).await;
-        let was_ready = conditions::status_of(&object.status.conditions, READY) == "True";
-        let mut found = std::mem::take(&mut object.status.conditions);
+        let outcome = self.all_checks(key, &mut object, &steering).await;
+        Ok(Arc::new(Checked {
+            known,
+            object,
+            outcome,
+        }))
+    }
+
+    async fn write_down(&self, key: &Key, checked: &Checked) -> Result<(), String> {
+        let object = &checked.object;
+        let mut status = object.status.clone();
         if !fallback::is_enabled(&object.spec) {
-            conditions::fallback(&mut found, false);
+            conditions::fallback(&mut status.conditions, false);
         }
-        let event = match &outcome {
+        let event = match &checked.outcome {
             Ok(done) => {
+                let was_ready = conditions::status_of(&status.conditions, READY) == "True";
                 let reason = conditions::READY_REASON;
-                conditions::set(&mut found, READY, "True", reason, done.message);
+                conditions::set(&mut status.conditions, READY, "True", reason, done.message);
                 let note = "ScaledObject is ready for scaling";
                 (!was_ready).then(|| Event::reconciled("Normal", reason, note))
             }
             Err(failure) => {
                 if let Some(event) = &failure.event {
-                    self.shared.record(&object, event);
+                    self.shared.record(object, event);
                 }
                 let message = failure.message();
-                conditions::check_failed(&mut found, &message);
+                conditions::check_failed(&mut status.conditions, &message);
                 let reason = conditions::CHECK_FAILED;
                 Some(Event::reconciled("Warning", reason, message))
             }
         };
         if let Some(event) = event {
-            self.shared.record(&object, &event);
+            self.shared.record(object, &event);
         }
-        object.status.conditions = found;
-        let written = self.shared.write_status(&known, &object.status).await;
-        written.map_err(fail)?;
-        let done = outcome.map_err(|failure| failure.message())?;
-        if done.polls {
-            self.start_loop(key, &object);
+        let written = self.shared.write_status(&checked.known, &status).await;
+        written.map_err(|error| io::message(&error))?;
+        if checked.outcome.as_ref().is_ok_and(|done| done.polls) {
+            self.start_loop(key, object);
         }
         Ok(())
     }
@@ -177,7 +225,7 @@ impl Reconciler {
     }
 
     /// KEDA's checks in KEDA's order; what they find goes into the status.
-    async fn check(
+    async fn all_checks(
         &self,
         key: &Key,
         object: &mut ScaledObject,
@@ -328,27 +376,14 @@ impl Reconciler {
         });
         let api = io::in_namespace(&self.shared.client, &key.0, &resource);
         let name = &object.spec.scale_target_ref.name;
-        let scale = match api.get_scale(name).await {
-            Ok(scale) => scale,
-            Err(error) => {
-                let note = match api.get(name).await {
-                    Ok(_) => "Target resource doesn't expose /scale subresource",
-                    Err(_) => "Target resource doesn't exist",
-                };
-                let reason = conditions::CHECK_FAILED;
-                return Err(Failure {
-                    event: Some(Event::reconciled("Warning", reason, note)),
-                    ..Failure::of(BAD_TARGET, io::message(&error))
-                });
-            }
+        let replicas = match target::seen_replicas(&self.shared, &gvkr, key, name) {
+            Some(replicas) => replicas,
+            None => ask_replicas(&api, name).await?,
         };
         let status = &mut object.status;
         status.scale_target_kind = gvkr.kind_text();
         status.scale_target_gvkr = Some(gvkr);
-        if status.original_replica_count.is_none() {
-            let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
-            status.original_replica_count = Some(replicas);
-        }
+        status.original_replica_count.get_or_insert(replicas);
         Ok(())
     }
 
@@ -482,6 +517,23 @@ impl Reconciler {
             _ => Ok(()),
         }
     }
+}
+
+/// Replicas by the workload's scale.
+async fn ask_replicas(api: &Api<DynamicObject>, name: &str) -> Result<i32, Failure> {
+    let error = match api.get_scale(name).await {
+        Ok(scale) => return Ok(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0)),
+        Err(error) => error,
+    };
+    let note = match api.get(name).await {
+        Ok(_) => "Target resource doesn't expose /scale subresource",
+        Err(_) => "Target resource doesn't exist",
+    };
+    let event = Event::reconciled("Warning", conditions::CHECK_FAILED, note);
+    Err(Failure {
+        event: Some(event),
+        ..Failure::of(BAD_TARGET, io::message(&error))
+    })
 }
 
 /// Writes down what the HPA will ask for, and forgets the health of metrics
