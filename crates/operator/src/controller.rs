@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::queue::Queue;
+use crate::queue::{self, Queue};
 use crate::reconcile::{Checked, Reconciler};
 use crate::state::{Key, Shared, key_of};
 use crate::watches::{self, Message, Source};
@@ -29,6 +29,12 @@ enum Work {
     Status(Key),
     Auth(Key),
     Job(Key),
+}
+
+impl queue::Key for Work {
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
 }
 
 /// What has to be written down of an object whose checks are done, or why

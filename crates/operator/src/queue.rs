@@ -13,20 +13,33 @@ const FIRST_DELAY: Duration = Duration::from_millis(5);
 /// should be noticed while somebody still looks.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// Keys to work on, in order of arrival.
+/// While there is urgent work, only each so many-th turn is for what can wait.
+const TURNS: u32 = 5;
+
+/// What is worked on.
+pub(crate) trait Key: Ord + Clone {
+    /// Whether it comes before what can wait.
+    fn is_urgent(&self) -> bool;
+}
+
+/// Keys to work on, in order of arrival; urgent ones come first.
 #[derive(Debug)]
 pub(crate) struct Queue<K> {
-    ready: VecDeque<K>,
+    urgent: VecDeque<K>,
+    others: VecDeque<K>,
+    turn: u32,
     waiting: BTreeSet<K>,
     active: BTreeSet<K>,
     delayed: BTreeSet<(Instant, K)>,
     failures: BTreeMap<K, u32>,
 }
 
-impl<K: Ord + Clone> Queue<K> {
+impl<K: Key> Queue<K> {
     pub(crate) fn new() -> Self {
         Self {
-            ready: VecDeque::new(),
+            urgent: VecDeque::new(),
+            others: VecDeque::new(),
+            turn: 0,
             waiting: BTreeSet::new(),
             active: BTreeSet::new(),
             delayed: BTreeSet::new(),
@@ -37,8 +50,16 @@ impl<K: Ord + Clone> Queue<K> {
     /// Adds a key unless it waits already.
     pub(crate) fn add(&mut self, key: K) {
         if self.waiting.insert(key.clone()) && !self.active.contains(&key) {
-            self.ready.push_back(key);
+            self.line_up(key);
         }
+    }
+
+    fn line_up(&mut self, key: K) {
+        let line = match key.is_urgent() {
+            true => &mut self.urgent,
+            false => &mut self.others,
+        };
+        line.push_back(key);
     }
 
     /// Whether a key has been added and not been taken since.
@@ -55,7 +76,12 @@ impl<K: Ord + Clone> Queue<K> {
             self.delayed.remove(&(at, key.clone()));
             self.add(key);
         }
-        let key = self.ready.pop_front()?;
+        self.turn = (self.turn + 1) % TURNS;
+        let (first, second) = match self.turn {
+            0 => (&mut self.others, &mut self.urgent),
+            _ => (&mut self.urgent, &mut self.others),
+        };
+        let key = first.pop_front().or_else(|| second.pop_front())?;
         self.waiting.remove(&key);
         // What is worked on now needs no earlier retry.
         self.delayed.retain(|(_, other)| *other != key);
@@ -65,7 +91,7 @@ impl<K: Ord + Clone> Queue<K> {
 
     fn finished(&mut self, key: &K) {
         if self.active.remove(key) && self.waiting.contains(key) {
-            self.ready.push_back(key.clone());
+            self.line_up(key.clone());
         }
     }
 
@@ -102,6 +128,24 @@ impl<K: Ord + Clone> Queue<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Key for &str {
+        fn is_urgent(&self) -> bool {
+            !self.starts_with("later")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_waits_and_still_has_its_turn() {
+        let now = Instant::now();
+        let mut queue = Queue::new();
+        for key in ["later 1", "later 2", "a", "b", "c", "d", "e", "f"] {
+            queue.add(key);
+        }
+        let order: Vec<&str> = std::iter::from_fn(|| queue.next(now)).collect();
+        let expected = ["a", "b", "c", "d", "later 1", "e", "f", "later 2"];
+        assert_eq!(order, expected);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn failures_wait_twice_as_long_each_time() {
