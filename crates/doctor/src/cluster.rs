@@ -76,9 +76,37 @@ fn server(seen: &ClusterSeen) -> Link {
         Look::Failed(why) => Link::broken(
             NAME,
             format!("{server} cannot be reached: {why}"),
-            "Check the server's address in the kubeconfig, the network (VPN, private cluster) and \
-             whether the cluster runs.",
+            certificate_cure(why).unwrap_or(
+                "Check the server's address in the kubeconfig, the network (VPN, private cluster) \
+                 and whether the cluster runs.",
+            ),
         ),
+    }
+}
+
+/// What to do about a server whose certificate is not taken; `why` is what
+/// rustls said of it.
+pub fn certificate_cure(why: &str) -> Option<&'static str> {
+    let is = |text: &str| why.contains(text);
+    if !is("invalid peer certificate") {
+        None
+    } else if is("expired") || is("not valid yet") {
+        Some(
+            "Renew the server's certificate, or set this machine's clock: one of the two is not \
+             of today.",
+        )
+    } else if is("not valid for name") {
+        Some(
+            "Take the server's address that its certificate names, or give that name as \
+             tls-server-name in the kubeconfig.",
+        )
+    } else if is("UnknownIssuer") || is("BadSignature") {
+        Some(
+            "The certificate is not of the authority in the kubeconfig: take a fresh kubeconfig \
+             of this cluster, and see that no other server or proxy answers at its address.",
+        )
+    } else {
+        Some("See which server answers at that address, and what certificate it has.")
     }
 }
 

@@ -16,7 +16,7 @@ mod signal;
 
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{cluster, exporters};
+pub use cluster::{certificate_cure, cluster, exporters};
 pub use object::{listed, object, questions};
 pub use report::{Chain, Report};
 pub use room::waiting;

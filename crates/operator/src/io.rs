@@ -91,10 +91,11 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 }
 
 /// The message of an error as a user should read it.
-pub(crate) fn message(error: &kube::Error) -> String {
+pub fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        kube::Error::Service(error) => triggers::net::causes(error.as_ref()),
+        other => triggers::net::causes(other),
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-
-use crate::inout::causes;
+use operator::connection_error;
 
 /// How long a connection may take; an address that nobody answers at is told
 /// within ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Between two attempts of a program that outlives its server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Reads where the cluster is: the file, else `KUBECONFIG` or `~/.kube/config`,
 /// else the service account of the pod this runs in.
@@ -56,12 +58,42 @@ pub async fn config(kubeconfig: Option<&Path>, hint: &str) -> Result<kube::Confi
 /// When the server does not answer, or does not know who asks.
 pub async fn client(config: kube::Config) -> Result<kube::Client> {
     let server = config.cluster_url.to_string();
-    let client = kube::Client::try_from(config).with_context(|| format!("cannot use {server}"))?;
-    let asked = tokio::time::timeout(PATIENCE, client.apiserver_version()).await;
-    match asked {
-        Ok(Ok(_)) => Ok(client),
-        Ok(Err(error)) => Err(anyhow!("cannot ask {server}: {}", causes(&error))),
-        Err(_) => Err(anyhow!(
+    let client = unproven(config)?;
+    let spoken = speak(&client, &server).await;
+    spoken.map(|()| client).map_err(anyhow::Error::msg)
+}
+
+/// The same for a program that outlives its server: it asks until it is
+/// answered, and tells each reason why not once.
+///
+/// # Errors
+/// When the kubeconfig makes no client.
+pub async fn patient_client(config: kube::Config) -> Result<kube::Client> {
+    let server = config.cluster_url.to_string();
+    let client = unproven(config)?;
+    let mut told = String::new();
+    let mut pause = Duration::from_secs(1);
+    while let Err(why) = speak(&client, &server).await {
+        if told != why {
+            tracing::warn!("{why}; trying again");
+            told = why;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(client)
+}
+
+fn unproven(config: kube::Config) -> Result<kube::Client> {
+    let server = config.cluster_url.to_string();
+    kube::Client::try_from(config).with_context(|| format!("cannot use {server}"))
+}
+
+async fn speak(client: &kube::Client, server: &str) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("cannot ask {server}: {}", connection_error(&error))),
+        Err(_) => Err(format!(
             "{server} does not answer within {} s",
             PATIENCE.as_secs()
         )),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use decide::explain::{Account, Kind, Question, Record, account, moment, render};
 
 use crate::connect::{self, Cluster};
-use crate::inout::{causes, encoded, print};
+use crate::inout::{encoded, print};
 
 /// Arguments of `rheostat explain`.
 #[derive(clap::Args)]
@@ -131,7 +131,10 @@ async fn ask(args: &Args, kind: Kind, name: &str) -> Result<Account> {
             operator::EXPLAIN_GROUP
         ),
         Err(kube::Error::Api(status)) => bail!("{}", status.message),
-        Err(error) => bail!("cannot ask {server}: {}", causes(&error)),
+        Err(error) => bail!(
+            "cannot ask {server}: {}",
+            operator::connection_error(&error)
+        ),
     };
     serde_json::from_str(&text).with_context(|| {
         format!("{server} answered what this version does not understand: is it another release?")

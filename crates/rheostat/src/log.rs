@@ -15,7 +15,7 @@ static PANEL: Mutex<Option<SyncSender<String>>> = Mutex::new(None);
 
 /// What kube says of failed connections and watches is said again, and better,
 /// by those who wanted them.
-const QUIET: &str = "kube_client::client::builder=off,kube_runtime::watcher=off";
+const QUIET: &str = "kube_client::client=off,kube_runtime::watcher=off";
 
 /// Starts logging; `RHEOSTAT_LOG` says what, warnings otherwise.
 pub fn start() {

@@ -67,7 +67,21 @@ async fn operate(args: Args) -> Result<()> {
     };
     let listener = bind(args.listen).await?;
     let health = bind(args.health_listen).await?;
-    let client = connect::client(config).await?;
+    eprintln!(
+        "rheostat operator {}: APIs on {}, health on {}",
+        env!("CARGO_PKG_VERSION"),
+        listener.local_addr()?,
+        health.local_addr()?
+    );
+    // The kubelet is told that this runs while the API server is waited for.
+    tokio::spawn(tell_health(health));
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let client = tokio::select! {
+        biased;
+        client = connect::patient_client(config) => client?,
+        _ = terminate.recv() => return Ok(()),
+        _ = tokio::signal::ctrl_c() => return Ok(()),
+    };
     let clock = clock::Clock::system();
 
     let http = triggers::net::clients();
@@ -109,21 +123,10 @@ async fn operate(args: Args) -> Result<()> {
             .cert_dir
             .map_or(Certificates::Own, Certificates::Folder),
     };
-    eprintln!(
-        "rheostat operator {}: APIs on {}, health on {}",
-        env!("CARGO_PKG_VERSION"),
-        listener.local_addr()?,
-        health.local_addr()?
-    );
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     tokio::select! {
         biased;
         () = operator.run() => bail!("the operator's controller has ended"),
-        served = serve(client, listener, groups, serving, clock) => match served {
-            Ok(never) => match never {},
-            Err(why) => bail!("cannot serve: {why}"),
-        },
-        ended = tell_health(health) => ended,
+        never = serve(client, listener, groups, serving, clock) => match never {},
         _ = terminate.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
@@ -141,7 +144,7 @@ fn variable(name: &str) -> Option<String> {
 
 /// Answers the kubelet: that this runs is all there is to tell, since an API
 /// server that is away mends itself and a restart would not help.
-async fn tell_health(listener: TcpListener) -> Result<()> {
+async fn tell_health(listener: TcpListener) {
     loop {
         let Ok((mut socket, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;

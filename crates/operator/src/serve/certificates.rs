@@ -39,6 +39,8 @@ const SECRET: &str = "rheostat-operator-certs";
 /// next one is made.
 const VALID_DAYS: i64 = 90;
 const RENEW_DAYS: i64 = 30;
+/// What keeps us from serving is said under this name.
+const SERVING: &str = "serving the APIs";
 /// How often everything is looked at again.
 const LOOK: Duration = Duration::from_secs(60);
 /// How often, where something is missing.
@@ -69,7 +71,7 @@ pub(super) struct Keeper {
     /// Names of our APIServices.
     versions: Vec<String>,
     clock: Clock,
-    /// The last thing said about each APIService.
+    /// The last thing said about each APIService and about the certificate.
     told: Mutex<BTreeMap<String, String>>,
 }
 
@@ -89,9 +91,15 @@ impl Keeper {
         }
     }
 
-    /// What to serve with at the start.
-    pub(super) async fn first(&self) -> Result<Current, String> {
-        Ok(self.look().await?.1)
+    /// What to serve with at the start, as soon as there is something.
+    pub(super) async fn first(&self) -> Current {
+        loop {
+            match self.look().await {
+                Ok((_, current)) => return current,
+                Err(why) => self.tell(SERVING, why),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     /// Looks again and again, and passes on what has changed.
@@ -107,8 +115,8 @@ impl Keeper {
                     }
                     if settled { LOOK } else { RETRY }
                 }
-                Err(error) => {
-                    tracing::warn!(error, "certificates could not be looked at");
+                Err(why) => {
+                    self.tell(SERVING, why);
                     RETRY
                 }
             };
@@ -118,15 +126,34 @@ impl Keeper {
 
     async fn look(&self) -> Result<((Pair, FrontTrust), Current), String> {
         let trust = self.trust().await?;
-        let pair = match &self.options.certificates {
-            Certificates::Own => self.own().await?,
-            Certificates::Folder(folder) => from_folder(folder).await?,
+        let (pair, complaint) = match &self.options.certificates {
+            Certificates::Own => (self.own().await?, String::new()),
+            Certificates::Folder(folder) => {
+                let pair = from_folder(folder).await?;
+                let complaint = complaint(&pair, &self.options, self.clock.now());
+                let told = |why| format!("{}/tls.crt {why}", folder.display());
+                (pair, complaint.map(told).unwrap_or_default())
+            }
         };
         let current = Current {
             tls: Arc::new(server_config(&pair, &trust)?),
             trust: Arc::new(trust.clone()),
         };
+        self.tell(SERVING, complaint);
         Ok(((pair, trust), current))
+    }
+
+    /// Says what is wrong with something, or that nothing is any more; once.
+    fn tell(&self, about: &str, complaint: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(about) == Some(&complaint) {
+            return;
+        }
+        match complaint.as_str() {
+            "" => tracing::info!("{about}: in order"),
+            why => tracing::warn!("{about}: {why}"),
+        }
+        told.insert(about.to_owned(), complaint);
     }
 
     /// Whom the API server wants trusted as its front.
@@ -235,15 +262,8 @@ impl Keeper {
                 Err(error) => Err(io::message(&error)),
             };
             settled &= outcome.is_ok();
-            let said = outcome.err().unwrap_or_default();
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.get(version) != Some(&said) {
-                match said.is_empty() {
-                    true => tracing::info!(apiservice = version, "leads here"),
-                    false => tracing::warn!(apiservice = version, "{said}"),
-                }
-                told.insert(version.clone(), said);
-            }
+            let about = format!("APIService {version}");
+            self.tell(&about, outcome.err().unwrap_or_default());
         }
         settled
     }
@@ -326,24 +346,61 @@ fn pair_of(secret: &Secret) -> Option<Pair> {
     })
 }
 
-/// Whether it can be served with, under our Service's name, for long enough.
+/// Whether it can be served with, under our Service's name, for long enough,
+/// and whether those who trust the bundle take it.
 fn is_good(pair: &Pair, options: &ServeOptions, now: Timestamp) -> bool {
+    let renewal = now + SignedDuration::from_hours(24 * RENEW_DAYS);
+    complaint(pair, options, renewal).is_none()
+        && is_of_its_bundle(pair)
+        && server_config(pair, &FrontTrust::default()).is_ok()
+}
+
+/// Why an API server would not take the certificate at that time.
+fn complaint(pair: &Pair, options: &ServeOptions, at: Timestamp) -> Option<String> {
     let name = format!("{}.{}.svc", options.service, options.namespace);
     let Ok(der) = CertificateDer::from_pem_slice(pair.chain.as_bytes()) else {
-        return false;
+        return Some("has no certificate in PEM".to_owned());
     };
     let Ok((_, leaf)) = x509_parser::parse_x509_certificate(&der) else {
-        return false;
+        return Some("has a certificate that cannot be read".to_owned());
     };
     let names = leaf.subject_alternative_name().ok().flatten();
     let named = names.is_some_and(|names| {
         let mut all = names.value.general_names.iter();
         all.any(|n| matches!(n, GeneralName::DNSName(n) if *n == name))
     });
-    let renewal = now + SignedDuration::from_hours(24 * RENEW_DAYS);
-    named
-        && leaf.validity().not_after.timestamp() > renewal.as_second()
-        && server_config(pair, &FrontTrust::default()).is_ok()
+    let validity = leaf.validity();
+    if !named {
+        Some(format!(
+            "is not for {name}, the name that the API server asks for: add it to the \
+             certificate's DNS names"
+        ))
+    } else if validity.not_after.timestamp() <= at.as_second() {
+        Some(format!(
+            "has expired on {}: the API server will not take it until it is renewed",
+            validity.not_after
+        ))
+    } else if validity.not_before.timestamp() > at.as_second() {
+        let from = validity.not_before;
+        Some(format!(
+            "is not valid before {from}: is this machine's clock right?"
+        ))
+    } else {
+        None
+    }
+}
+
+/// Whether the first authority of the bundle signed the certificate.
+fn is_of_its_bundle(pair: &Pair) -> bool {
+    let der = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).ok();
+    let (Some(authority), Some(leaf)) = (der(&pair.bundle), der(&pair.chain)) else {
+        return false;
+    };
+    let parse = |der| x509_parser::parse_x509_certificate(der).ok();
+    let (Some((_, authority)), Some((_, leaf))) = (parse(&authority), parse(&leaf)) else {
+        return false;
+    };
+    leaf.verify_signature(Some(authority.public_key())).is_ok()
 }
 
 fn first_certificate(bundle: &str) -> &str {
@@ -430,6 +487,12 @@ mod tests {
             ..pair.clone()
         };
         assert!(!is_good(&broken, &options(), now));
+        let (other, _) = make(&options(), now).unwrap();
+        let foreign = Pair {
+            bundle: pair.bundle.clone(),
+            ..other
+        };
+        assert!(!is_good(&foreign, &options(), now));
         let der = CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
         assert_eq!(
@@ -442,6 +505,28 @@ mod tests {
             names.contains("rheostat-operator.rheostat.svc\""),
             "{names}"
         );
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_takes_is_told() {
+        let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let (pair, _) = make(&options(), now).unwrap();
+        assert_eq!(complaint(&pair, &options(), now), None);
+        let at = |days: i64| now + SignedDuration::from_hours(24 * days);
+        let told = |pair: &Pair, days| complaint(pair, &options(), at(days)).unwrap();
+        assert!(told(&pair, 91).starts_with("has expired on Feb 26 00:00:00 2027"));
+        assert!(told(&pair, -3).starts_with("is not valid before Nov 27"));
+        let other = ServeOptions {
+            namespace: "other".to_owned(),
+            ..options()
+        };
+        let (foreign, _) = make(&other, now).unwrap();
+        assert!(told(&foreign, 0).starts_with("is not for rheostat-operator.rheostat.svc"));
+        let none = Pair {
+            chain: String::new(),
+            ..pair
+        };
+        assert_eq!(told(&none, 0), "has no certificate in PEM");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kube::Client;
 use serde_json::Value;
 
 use super::direct;
-use crate::inout::{causes, encoded};
+use crate::inout::encoded;
 
 /// Time limit of one read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl Looker {
                 403 => Look::Denied(status.message.clone()),
                 code => Look::Failed(format!("{code} {}", status.message)),
             },
-            Ok(Err(error)) => Look::Failed(causes(&error)),
+            Ok(Err(error)) => Look::Failed(operator::message(&error)),
         }
     }
 

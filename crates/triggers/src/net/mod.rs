@@ -106,18 +106,24 @@ fn client(tls: &TlsOptions, proxies: Matcher) -> Result<HttpService, String> {
     )))
 }
 
-/// An error with its causes: hyper's own text is only the outermost.
 fn whole(error: &(dyn Error + 'static)) -> BoxError {
+    causes(error).into()
+}
+
+/// An error with all its causes: hyper's own text is only the outermost, and
+/// what says nothing beside its cause is left out.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
         let part = next.to_string();
-        if !text.ends_with(&part) {
+        if !text.contains(&part) {
             text = format!("{text}: {part}");
         }
         cause = next.source();
     }
-    text.into()
+    let outer = "client error (Connect): ";
+    text.strip_prefix(outer).map_or(text.clone(), str::to_owned)
 }
 
 /// Takes any server's certificate: `unsafeSsl`.
