@@ -1,6 +1,7 @@
 //! The controller: one ordered queue, and a few reconciles at a time.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use api::keda::{
@@ -29,6 +30,18 @@ enum Work {
     Status(Key),
     Auth(Key),
     Job(Key),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, (namespace, name)) = match self {
+            Self::Object(key) => ("ScaledObject", key),
+            Self::Status(key) => ("status of ScaledObject", key),
+            Self::Auth(key) => ("TriggerAuthentication", key),
+            Self::Job(key) => ("ScaledJob", key),
+        };
+        write!(f, "{what} {namespace}/{name}")
+    }
 }
 
 impl queue::Key for Work {
@@ -304,8 +317,11 @@ impl Controller {
         match outcome {
             Ok(_) => self.queue.succeeded(&work),
             Err(error) => {
-                tracing::debug!(?work, error, "reconcile failed, trying again");
-                self.queue.failed(work, Instant::now());
+                // A conflict heals at once, and what goes on is told once.
+                match self.queue.failed(work.clone(), Instant::now()) {
+                    2 => tracing::warn!("{work}: {error}; trying again"),
+                    _ => tracing::debug!("{work}: {error}; trying again"),
+                }
             }
         }
     }

@@ -107,15 +107,17 @@ impl<K: Key> Queue<K> {
     }
 
     /// Finishes a key that is tried again after a delay, which doubles with each
-    /// failure in a row.
-    pub(crate) fn failed(&mut self, key: K, now: Instant) {
+    /// failure in a row. How many there were now.
+    pub(crate) fn failed(&mut self, key: K, now: Instant) -> u32 {
         self.finished(&key);
         let failures = self.failures.entry(key.clone()).or_default();
         let delay = FIRST_DELAY
             .saturating_mul(1 << (*failures).min(20))
             .min(LONGEST_DELAY);
         *failures = failures.saturating_add(1);
+        let in_a_row = *failures;
         self.delayed.insert((now + delay, key));
+        in_a_row
     }
 
     /// Drops everything about a key.
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(queue.next(start), None);
         let due = start + Duration::from_millis(5);
         assert_eq!(queue.next(due), Some("a"));
-        queue.failed("a", due);
+        assert_eq!(queue.failed("a", due), 2);
         assert_eq!(queue.due(), Some(due + Duration::from_millis(10)));
         queue.succeeded(&"a");
         for _ in 0..30 {

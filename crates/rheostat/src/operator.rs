@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use operator::serve::{Certificates, ServeOptions, serve};
@@ -74,7 +76,8 @@ async fn operate(args: Args) -> Result<()> {
         health.local_addr()?
     );
     // The kubelet is told that this runs while the API server is waited for.
-    tokio::spawn(tell_health(health));
+    let ready = Arc::new(AtomicBool::new(false));
+    tokio::spawn(tell_health(health, Arc::clone(&ready)));
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let client = tokio::select! {
         biased;
@@ -123,10 +126,11 @@ async fn operate(args: Args) -> Result<()> {
             .cert_dir
             .map_or(Certificates::Own, Certificates::Folder),
     };
+    let serves = || ready.store(true, Ordering::Relaxed);
     tokio::select! {
         biased;
         () = operator.run() => bail!("the operator's controller has ended"),
-        never = serve(client, listener, groups, serving, clock) => match never {},
+        never = serve(client, listener, groups, serving, clock, serves) => match never {},
         _ = terminate.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
@@ -142,20 +146,29 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Answers the kubelet: that this runs is all there is to tell, since an API
-/// server that is away mends itself and a restart would not help.
-async fn tell_health(listener: TcpListener) {
+/// Answers the kubelet: alive is what runs, since an API server that is away
+/// mends itself and a restart would not help; ready is what serves the APIs.
+async fn tell_health(listener: TcpListener, ready: Arc<AtomicBool>) {
     loop {
         let Ok((mut socket, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
+        let ready = Arc::clone(&ready);
         tokio::spawn(async move {
             let told = async {
                 let mut request = [0; 1024];
-                let _ = socket.read(&mut request).await?;
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-                socket.write_all(answer).await
+                let read = socket.read(&mut request).await?;
+                let asks_ready = request[..read].starts_with(b"GET /readyz");
+                let (status, body) = match asks_ready && !ready.load(Ordering::Relaxed) {
+                    true => ("503 Service Unavailable", "the APIs are not served yet"),
+                    false => ("200 OK", "ok"),
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                socket.write_all(answer.as_bytes()).await
             };
             let _ = tokio::time::timeout(std::time::Duration::from_secs(5), told).await;
         });

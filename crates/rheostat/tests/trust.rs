@@ -15,7 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -28,6 +28,9 @@ enum Shows {
     /// It takes no connection.
     Nothing,
 }
+
+/// In a process' log: what was said before has been heard.
+const MARK: &str = "----\n";
 
 /// A process that is killed when this is dropped, and what it has said.
 struct Process {
@@ -67,8 +70,9 @@ impl Process {
         while began.elapsed() < within {
             {
                 let mut log = self.log.lock().unwrap();
-                if wanted.iter().all(|text| log.contains(text)) {
-                    log.clear();
+                let new = log.split(MARK).last().unwrap_or_default();
+                if wanted.iter().all(|text| new.contains(text)) {
+                    *log += MARK;
                     return;
                 }
             }
@@ -76,6 +80,21 @@ impl Process {
         }
         let said = self.log.lock().unwrap();
         panic!("not said within {within:?}: {wanted:?}; but:\n{said}");
+    }
+
+    /// What its health port answers at `path`, status line and all.
+    async fn health(&self, path: &str) -> String {
+        let address = {
+            let log = self.log.lock().unwrap();
+            let (_, rest) = log.split_once("health on ").unwrap();
+            rest.lines().next().unwrap().to_owned()
+        };
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// Resident memory in KiB (Linux).
@@ -238,6 +257,10 @@ async fn certificates_that_cannot_be_taken_are_told_and_outlived() {
     let soon = Duration::from_secs(10);
     let next = Duration::from_secs(40);
     operator.says(&["cannot ask", "trying again"], soon).await;
+    let ready = operator.health("/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let alive = operator.health("/healthz").await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
     front.shows.send_replace(Shows::Expired);
     operator
         .says(&["certificate expired", "Renew the server's"], next)

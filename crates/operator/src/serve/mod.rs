@@ -55,19 +55,21 @@ pub struct ServeOptions {
 /// Handlers by API group and version.
 pub type Groups = BTreeMap<(String, String), Handler>;
 
-/// Serves `groups` on `listener` until dropped. While no certificate can be had,
-/// or the API server does not say whom to trust, nobody is answered, and the log
-/// says what is missing.
+/// Serves `groups` on `listener` until dropped, and calls `ready` when it begins.
+/// While no certificate can be had, or the API server does not say whom to
+/// trust, nobody is answered, and the log says what is missing.
 pub async fn serve(
     client: Client,
     listener: TcpListener,
     groups: Groups,
     options: ServeOptions,
     clock: clock::Clock,
+    ready: impl FnOnce(),
 ) -> Infallible {
     let versions: Vec<String> = groups.keys().map(|(g, v)| format!("{v}.{g}")).collect();
     let keeper = certificates::Keeper::new(client.clone(), options, versions, clock);
     let (config, current) = watch::channel(keeper.first().await);
+    ready();
     let gate = Arc::new(callers::Gate::new(client));
     let desk = Arc::new(Desk { gate, groups });
     tokio::select! {
