@@ -17,6 +17,7 @@ mod diagnosis;
 mod env;
 mod events;
 mod explain;
+mod hpa;
 mod io;
 mod metrics_api;
 mod poll;
