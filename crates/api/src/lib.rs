@@ -1,6 +1,7 @@
 //! KEDA's resources, Kubernetes quantities, durations, selectors and the
 //! configuration types that more than one room reads. No network, no clock.
 
+mod causes;
 pub mod duration;
 pub mod go;
 pub mod golden;
@@ -12,3 +13,5 @@ pub mod pool;
 pub mod quantity;
 pub mod selector;
 pub mod yaml;
+
+pub use causes::causes;

@@ -6,10 +6,12 @@
 mod cluster;
 mod controller;
 mod events;
+pub mod externalgrpc;
 mod followed;
 mod provider;
 mod status;
 
 pub use controller::{Options, Report, run};
+pub use decide::nodes::Settings;
 pub use followed::{Objects, watch};
 pub use provider::{Provider, ProviderError};

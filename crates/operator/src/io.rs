@@ -94,8 +94,8 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 pub fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
-        kube::Error::Service(error) => triggers::net::causes(error.as_ref()),
-        other => triggers::net::causes(other),
+        kube::Error::Service(error) => api::causes(error.as_ref()),
+        other => api::causes(other),
     }
 }
 

@@ -8,6 +8,7 @@ mod inout;
 mod lab;
 mod lint;
 mod log;
+mod nodepools;
 mod operator;
 mod replay;
 
@@ -34,6 +35,8 @@ enum Command {
     Lab(Box<lab::Args>),
     /// Run the controllers for KEDA's resources and the external metrics API
     Operator(Box<operator::Args>),
+    /// Order and remove nodes of node pools for pods that wait and replicas that come
+    Nodepools(Box<nodepools::Args>),
     /// Find traps in scaling manifests
     Lint(lint::Args),
     /// Show what a policy would have done on recorded load, and what it would have cost
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Lab(args) => lab::run(*args),
         Command::Operator(args) => operator::run(*args),
+        Command::Nodepools(args) => nodepools::run(*args),
         Command::Lint(args) => return lint::run(&args),
         Command::Replay(args) => return replay::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -5,6 +5,7 @@
 //! pool's provisioning delay, becomes Ready, and shows its GPUs once the device
 //! plugin has started. Stock-outs, refusals and slow machines can be injected.
 
+pub mod grpc;
 mod machine;
 mod node;
 #[cfg(test)]
@@ -262,6 +263,27 @@ impl Cloud {
             }
         };
         books.pools.iter().map(view).collect()
+    }
+
+    /// A Node of the group as it would register.
+    fn sample(&self, group: &str) -> serde_json::Value {
+        let books = self.books();
+        let account = books.pools.iter().find(|a| a.group == group);
+        account.map_or_else(Default::default, |a| self.describe(a, "template", 0, 0))
+    }
+
+    /// The machines of a group, each with its provider id.
+    fn machines_of(&self, group: &str) -> Vec<(String, Instance)> {
+        let books = self.books();
+        let accounts = books.pools.iter().filter(|a| a.group == group);
+        let machines = accounts.flat_map(|a| a.machines.iter().map(move |m| (a, m)));
+        let with_id = machines.map(|(account, (number, machine))| {
+            let name = &machine.instance.name;
+            let node = self.describe(account, name, *number, machine.address);
+            let id = node["spec"]["providerID"].as_str().unwrap_or_default();
+            (id.to_owned(), machine.instance.clone())
+        });
+        with_id.collect()
     }
 
     fn order(&self, group: &str, to: u32) -> Result<(), ProviderError> {

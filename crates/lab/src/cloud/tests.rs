@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::pool::Pool;
 use clock::Clock;
 use cluster::{Cluster, DeleteOptions};
+use nodepools::externalgrpc::ExternalGrpc;
 use serde_json::{Value, json};
 
 use super::{Cloud, Fault, Options};
@@ -16,7 +17,19 @@ struct Lab {
     cloud: Cloud,
 }
 
+/// How the planner speaks to the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Directly,
+    /// Through the cluster autoscaler's protocol.
+    Grpc,
+}
+
 async fn start(pools: Vec<Pool>) -> Lab {
+    start_with(Way::Directly, pools).await
+}
+
+async fn start_with(way: Way, pools: Vec<Pool>) -> Lab {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
     let cluster = Cluster::new(cluster::Options { seed: 1, clock });
     let client = kube::Client::new(cluster.client_service(), "default");
@@ -27,10 +40,28 @@ async fn start(pools: Vec<Pool>) -> Lab {
     let cloud = Cloud::new(client.clone(), clock, Options::new(pools, 1));
     cloud.start().await.unwrap();
     let options = nodepools::Options::default();
-    tokio::spawn(nodepools::run(client, clock, cloud.provider(), options));
+    let provider = match way {
+        Way::Directly => cloud.provider(),
+        Way::Grpc => {
+            let timeout = Duration::from_secs(5);
+            let channel = channel(cloud.clone());
+            Arc::new(ExternalGrpc::new(channel, timeout, client.clone(), clock))
+        }
+    };
+    tokio::spawn(nodepools::run(client, clock, provider, options));
     let lab = Lab { cluster, cloud };
     lab.wait(0).await;
     lab
+}
+
+/// A connection to the cloud without a network.
+fn channel(cloud: Cloud) -> tonic::transport::Channel {
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(super::grpc::talk(cloud.clone(), theirs));
+        async move { Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(ours)) }
+    });
+    tonic::transport::Endpoint::from_static("http://cloud").connect_with_connector_lazy(dial)
 }
 
 impl Lab {
@@ -98,7 +129,13 @@ impl Lab {
 
 #[tokio::test(start_paused = true)]
 async fn the_articles_pool_grows_from_zero_to_three_and_shrinks_to_zero() {
-    let lab = start(Pool::defaults()).await;
+    for way in [Way::Directly, Way::Grpc] {
+        the_articles_pool(way).await;
+    }
+}
+
+async fn the_articles_pool(way: Way) {
+    let lab = start_with(way, Pool::defaults()).await;
     assert_eq!(lab.cluster.list("nodes", None).len(), 2);
     lab.run("a");
     lab.wait(1).await;
@@ -180,7 +217,13 @@ async fn the_articles_pool_grows_from_zero_to_three_and_shrinks_to_zero() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stock_out_is_told_and_overcome() {
-    let lab = start(Pool::defaults()).await;
+    for way in [Way::Directly, Way::Grpc] {
+        a_stock_out(way).await;
+    }
+}
+
+async fn a_stock_out(way: Way) {
+    let lab = start_with(way, Pool::defaults()).await;
     let words = (
         "ZonalAllocationFailed".to_owned(),
         "no H100 capacity in zone".to_owned(),
@@ -193,7 +236,8 @@ async fn a_stock_out_is_told_and_overcome() {
         }
     ));
     lab.run("a");
-    lab.wait(7).await;
+    // The protocol has no news: such a machine is seen at the next look.
+    lab.wait(if way == Way::Grpc { 17 } else { 7 }).await;
     let group = super::group_name("gpunp", 1);
     lab.told(
         "cluster-autoscaler-status",
@@ -213,7 +257,13 @@ async fn a_stock_out_is_told_and_overcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_order_is_told_in_the_clouds_words() {
-    let lab = start(Pool::defaults()).await;
+    for way in [Way::Directly, Way::Grpc] {
+        a_refused_order(way).await;
+    }
+}
+
+async fn a_refused_order(way: Way) {
+    let lab = start_with(way, Pool::defaults()).await;
     let refused = Some("quota for NCads_H100_v5 used up".to_owned());
     lab.cloud.inject(
         "gpunp",

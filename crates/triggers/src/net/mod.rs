@@ -107,23 +107,7 @@ fn client(tls: &TlsOptions, proxies: Matcher) -> Result<HttpService, String> {
 }
 
 fn whole(error: &(dyn Error + 'static)) -> BoxError {
-    causes(error).into()
-}
-
-/// An error with all its causes: hyper's own text is only the outermost, and
-/// what says nothing beside its cause is left out.
-pub fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let part = next.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        cause = next.source();
-    }
-    let outer = "client error (Connect): ";
-    text.strip_prefix(outer).map_or(text.clone(), str::to_owned)
+    api::causes(error).into()
 }
 
 /// Takes any server's certificate: `unsafeSsl`.

@@ -1,0 +1,126 @@
+//! What planning reads of a Node, between JSON and the protocol.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::wire;
+
+/// The Node as JSON, Ready, since it stands for those that will be.
+pub fn to_json(node: wire::Node) -> Value {
+    let amounts = |amounts: BTreeMap<String, wire::Quantity>| -> BTreeMap<String, String> {
+        let texts = amounts
+            .into_iter()
+            .map(|(name, amount)| (name, amount.string));
+        texts.collect()
+    };
+    let (meta, spec) = (
+        node.metadata.unwrap_or_default(),
+        node.spec.unwrap_or_default(),
+    );
+    let status = node.status.unwrap_or_default();
+    let taint = |taint: &wire::Taint| json!({"key": taint.key, "value": taint.value, "effect": taint.effect});
+    let taints: Vec<Value> = spec.taints.iter().map(taint).collect();
+    json!({
+        "metadata": {"name": meta.name, "labels": meta.labels, "annotations": meta.annotations},
+        "spec": {"unschedulable": spec.unschedulable, "taints": taints},
+        "status": {
+            "capacity": amounts(status.capacity),
+            "allocatable": amounts(status.allocatable),
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    })
+}
+
+/// A Node's JSON for the protocol.
+pub fn from_json(node: &Value) -> wire::Node {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let texts = |value: &Value| -> BTreeMap<String, String> {
+        let entries = value.as_object().into_iter().flatten();
+        entries
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect()
+    };
+    let amounts = |value: &Value| -> BTreeMap<String, wire::Quantity> {
+        let texts = texts(value).into_iter();
+        texts
+            .map(|(name, string)| (name, wire::Quantity { string }))
+            .collect()
+    };
+    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    let taints = taints.map(|taint| wire::Taint {
+        key: text(&taint["key"]),
+        value: text(&taint["value"]),
+        effect: text(&taint["effect"]),
+    });
+    let meta = &node["metadata"];
+    wire::Node {
+        metadata: Some(wire::Metadata {
+            name: text(&meta["name"]),
+            labels: texts(&meta["labels"]),
+            annotations: texts(&meta["annotations"]),
+        }),
+        spec: Some(wire::NodeSpec {
+            unschedulable: node["spec"]["unschedulable"] == true,
+            taints: taints.collect(),
+        }),
+        status: Some(wire::NodeStatus {
+            capacity: amounts(&node["status"]["capacity"]),
+            allocatable: amounts(&node["status"]["allocatable"]),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn what_planning_reads_comes_through() {
+        let node = json!({
+            "metadata": {"name": "n", "labels": {"sku": "gpu"}, "annotations": {"a": "b"}},
+            "spec": {
+                "unschedulable": false,
+                "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
+            },
+            "status": {
+                "capacity": {"cpu": "40", "nvidia.com/gpu": "1"},
+                "allocatable": {"cpu": "39500m", "nvidia.com/gpu": "1"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        });
+        let bytes = from_json(&node).encode_to_vec();
+        let read = wire::Node::decode(bytes.as_slice()).unwrap();
+        assert_eq!(to_json(read), node);
+    }
+
+    /// A Node as the Kubernetes library of Go encodes it, with fields that are
+    /// not read here among those that are.
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let bytes = [
+            // metadata: name "n", generateName "g", labels {"a": "b"}
+            &[
+                0x0a, 14, 0x0a, 1, b'n', 0x12, 1, b'g', 0x5a, 6, 0x0a, 1, b'a', 0x12, 1, b'b',
+            ][..],
+            // spec: podCIDR "p", unschedulable, taint "k" of effect "NoExecute"
+            &[
+                0x12, 21, 0x0a, 1, b'p', 0x20, 1, 0x2a, 14, 0x0a, 1, b'k', 0x1a, 9,
+            ][..],
+            b"NoExecute",
+            // status: capacity {"cpu": "4"}, phase "x"
+            &[
+                0x1a, 15, 0x0a, 10, 0x0a, 3, b'c', b'p', b'u', 0x12, 3, 0x0a, 1, b'4', 0x1a, 1,
+            ][..],
+            b"x",
+        ]
+        .concat();
+        let read = to_json(wire::Node::decode(bytes.as_slice()).unwrap());
+        assert_eq!(read["metadata"]["labels"], json!({"a": "b"}));
+        assert_eq!(read["spec"]["unschedulable"], true);
+        assert_eq!(read["spec"]["taints"][0]["effect"], "NoExecute");
+        assert_eq!(read["status"]["capacity"], json!({"cpu": "4"}));
+    }
+}
