@@ -10,6 +10,9 @@ mod guests;
 #[path = "../tests/e2e/internet.rs"]
 mod internet;
 #[allow(dead_code)]
+#[path = "../tests/e2e/nodepools.rs"]
+mod nodepools;
+#[allow(dead_code)]
 #[path = "../tests/e2e/operator.rs"]
 mod operator;
 #[allow(dead_code)]

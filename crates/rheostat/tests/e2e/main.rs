@@ -9,6 +9,7 @@
 mod doctor;
 mod guests;
 mod internet;
+mod nodepools;
 mod operator;
 mod prometheus;
 mod side_by_side;

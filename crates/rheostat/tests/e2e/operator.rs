@@ -65,26 +65,7 @@ impl Operator {
             })
             .collect();
         apply(client, folder, &objects).await;
-        let authority = config.root_cert.as_ref().unwrap();
-        let authority: String = authority
-            .iter()
-            .map(|der| {
-                let text = base64::engine::general_purpose::STANDARD.encode(der);
-                format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
-            })
-            .collect();
-        let token = token(client).await;
-        let kubeconfig = folder.join("operator.kubeconfig");
-        let text = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {
-                "server": config.cluster_url.to_string().trim_end_matches('/'),
-                "certificate-authority-data":
-                    base64::engine::general_purpose::STANDARD.encode(authority)}}],
-            "users": [{"name": "it", "user": {"token": token}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
-        std::fs::write(&kubeconfig, text.to_string()).unwrap();
+        let kubeconfig = kubeconfig(client, config, (NAMESPACE, NAME), folder).await;
         let path = |p: &Path| p.display().to_string();
         let environment = vec![
             ("HTTPS_PROXY", internet.proxy.clone()),
@@ -204,9 +185,21 @@ impl Operator {
     }
 }
 
-/// A token of the operator's service account.
-async fn token(client: &Client) -> String {
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{NAME}/token");
+/// A kubeconfig with a token of this service account.
+pub async fn kubeconfig(
+    client: &Client,
+    config: &kube::Config,
+    (namespace, name): (&str, &str),
+    folder: &Path,
+) -> PathBuf {
+    let authority = config.root_cert.as_ref().unwrap();
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let pem = |der: &Vec<u8>| {
+        let text = base64.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    let authority: String = authority.iter().map(pem).collect();
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
     let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"expirationSeconds": 7200}});
     let request = http::Request::post(path)
@@ -214,7 +207,17 @@ async fn token(client: &Client) -> String {
         .body(body.to_string().into_bytes())
         .unwrap();
     let answer: Value = client.request(request).await.unwrap();
-    answer["status"]["token"].as_str().unwrap().to_owned()
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {
+            "server": config.cluster_url.to_string().trim_end_matches('/'),
+            "certificate-authority-data": base64.encode(authority)}}],
+        "users": [{"name": "it", "user": {"token": answer["status"]["token"]}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    });
+    let path = folder.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, text.to_string()).unwrap();
+    path
 }
 
 /// Waits until an object has a condition.

@@ -1,7 +1,7 @@
 //! Where a story plays: the lab under a paused clock; the lab in real time with
 //! Kubernetes' own scheduler and controllers in place of its own; or any API
 //! server with simulated nodes, GPUs and cloud around it and `rheostat
-//! operator` as a process beside it.
+//! operator` and `rheostat nodepools` as processes beside it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use testbed::ControlPlane;
 
 use crate::guests::Guests;
 use crate::internet::Internet;
+use crate::nodepools::Nodepools;
 use crate::operator::Operator;
 use crate::prometheus::Prometheus;
 
@@ -50,6 +51,7 @@ pub struct Stage {
 struct Real {
     kubeconfig: PathBuf,
     operator: Operator,
+    nodepools: Nodepools,
     prometheus: Option<Prometheus>,
     _internet: Internet,
     _plane: Option<ControlPlane>,
@@ -184,13 +186,15 @@ impl Stage {
             tokio::spawn(part);
         }
         world.cloud.start().await.unwrap();
-        tokio::spawn(world.planner(None).1);
+        let nodepools = world.cloud.clone();
+        let nodepools = Nodepools::install(&client, &config, nodepools, folder.path()).await;
         Self {
             client,
             clock,
             real: Some(Real {
                 kubeconfig: kubeconfig.to_path_buf(),
                 operator,
+                nodepools,
                 prometheus,
                 _internet: internet,
                 _plane: plane,
@@ -234,11 +238,15 @@ impl Stage {
         self.play(&story, 0..story.steps.len()).await
     }
 
-    /// Kills the operator and starts it again; where it lives and dies with the
-    /// lab, stops and starts the programs beside the lab, if there are any.
+    /// Kills the operator and the planner and starts them again; where they live
+    /// and die with the lab, stops and starts the programs beside the lab, if there are any.
     pub async fn restart(&mut self) {
         if let Some(guests) = &mut self.guests {
             guests.restart().await;
+        }
+        if let Some(real) = &mut self.real {
+            real.nodepools.kill();
+            real.nodepools.start();
         }
         self.stop_operator();
         self.start_operator().await;
@@ -277,7 +285,7 @@ impl Stage {
     /// What the programs beside the control plane say.
     fn log(&self) -> String {
         match (&self.real, &self.guests) {
-            (Some(real), _) => real.operator.log(),
+            (Some(real), _) => format!("{}\n{}", real.operator.log(), real.nodepools.log()),
             (None, Some(guests)) => guests.complaints(),
             (None, None) => String::new(),
         }
