@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 
-use super::{Cloud, node as machines};
+use super::Cloud;
 
 /// Serves the cloud on `listener`, without TLS, until dropped.
 pub async fn serve(cloud: Cloud, listener: TcpListener) -> Infallible {
@@ -102,9 +102,10 @@ impl Cloud {
     }
 
     fn template(&self, of: wire::OfGroup) -> Result<wire::TemplateNodeInfo, Status> {
-        let pool = self.summary(&of.id)?.pool;
+        self.summary(&of.id)?;
         let sample = self.sample(&of.id);
-        let node = node::from_json(&machines::finished(&pool, &sample)).encode_to_vec();
+        let sample = sample.ok_or_else(|| Status::unimplemented("no template"))?;
+        let node = node::from_json(&sample).encode_to_vec();
         Ok(wire::TemplateNodeInfo {
             old: node.clone(),
             new: node,

@@ -78,6 +78,8 @@ pub struct Fault {
     pub slower: Duration,
     /// Machines come up, but their nodes never register.
     pub never_registers: bool,
+    /// Who asks by gRPC what a new node will be like is told nothing.
+    pub no_template: bool,
 }
 
 /// A pool as the lab's view shows it.
@@ -265,11 +267,12 @@ impl Cloud {
         books.pools.iter().map(view).collect()
     }
 
-    /// A Node of the group as it would register.
-    fn sample(&self, group: &str) -> serde_json::Value {
+    /// A Node of the group as it will be, where the cloud tells that.
+    fn sample(&self, group: &str) -> Option<serde_json::Value> {
         let books = self.books();
-        let account = books.pools.iter().find(|a| a.group == group);
-        account.map_or_else(Default::default, |a| self.describe(a, "template", 0, 0))
+        let account = books.pools.iter().find(|a| a.group == group)?;
+        let node = self.describe(account, "template", 0, 0);
+        (!account.fault.no_template).then(|| node::finished(&account.pool, &node))
     }
 
     /// The machines of a group, each with its provider id.

@@ -2,6 +2,7 @@
 //! plane, the scheduler, the planner and this cloud, on a paused clock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::pool::Pool;
@@ -15,6 +16,8 @@ use super::{Cloud, Fault, Options};
 struct Lab {
     cluster: Cluster,
     cloud: Cloud,
+    /// The cloud's server takes no connection.
+    away: Arc<AtomicBool>,
 }
 
 /// How the planner speaks to the cloud.
@@ -30,6 +33,11 @@ async fn start(pools: Vec<Pool>) -> Lab {
 }
 
 async fn start_with(way: Way, pools: Vec<Pool>) -> Lab {
+    start_where(way, pools, false, |_| ()).await
+}
+
+/// One whose cloud is prepared, or away, before anybody speaks to it.
+async fn start_where(way: Way, pools: Vec<Pool>, away: bool, prepare: impl FnOnce(&Cloud)) -> Lab {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
     let cluster = Cluster::new(cluster::Options { seed: 1, clock });
     let client = kube::Client::new(cluster.client_service(), "default");
@@ -39,27 +47,41 @@ async fn start_with(way: Way, pools: Vec<Pool>) -> Lab {
     ));
     let cloud = Cloud::new(client.clone(), clock, Options::new(pools, 1));
     cloud.start().await.unwrap();
+    prepare(&cloud);
+    let away = Arc::new(AtomicBool::new(away));
     let options = nodepools::Options::default();
     let provider = match way {
         Way::Directly => cloud.provider(),
         Way::Grpc => {
             let timeout = Duration::from_secs(5);
-            let channel = channel(cloud.clone());
+            let channel = channel(cloud.clone(), Arc::clone(&away));
             Arc::new(ExternalGrpc::new(channel, timeout, client.clone(), clock))
         }
     };
     tokio::spawn(nodepools::run(client, clock, provider, options));
-    let lab = Lab { cluster, cloud };
+    let lab = Lab {
+        cluster,
+        cloud,
+        away,
+    };
     lab.wait(0).await;
     lab
 }
 
 /// A connection to the cloud without a network.
-fn channel(cloud: Cloud) -> tonic::transport::Channel {
+fn channel(cloud: Cloud, away: Arc<AtomicBool>) -> tonic::transport::Channel {
     let dial = tower::service_fn(move |_: http::Uri| {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
-        tokio::spawn(super::grpc::talk(cloud.clone(), theirs));
-        async move { Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(ours)) }
+        let refused = away.load(Ordering::Relaxed);
+        if !refused {
+            tokio::spawn(super::grpc::talk(cloud.clone(), theirs));
+        }
+        async move {
+            match refused {
+                true => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
+                false => Ok(hyper_util::rt::TokioIo::new(ours)),
+            }
+        }
     });
     tonic::transport::Endpoint::from_static("http://cloud").connect_with_connector_lazy(dial)
 }
@@ -283,6 +305,41 @@ async fn a_refused_order(way: Way) {
         ),
     );
     assert_eq!(lab.cloud.summaries()[1].target, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_without_a_template_is_learnt_from_its_node() {
+    let untold = |cloud: &Cloud| {
+        let no_template = true;
+        let fault = Fault {
+            no_template,
+            ..Fault::default()
+        };
+        assert!(cloud.inject("gpunp", fault));
+    };
+    let text =
+        "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max=3,count=1,taint=sku=gpu:NoSchedule";
+    let pools = vec![Pool::parse(text, 0).unwrap()];
+    let lab = start_where(Way::Grpc, pools, false, untold).await;
+    lab.run("a");
+    lab.run("b");
+    lab.wait(1).await;
+    let group = super::group_name("gpunp", 1);
+    lab.told(
+        "b",
+        &format!("TriggeredScaleUp pod triggered scale-up: [{{{group} 1->2 (max: 3)}}]"),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_is_away_is_asked_again() {
+    let lab = start_where(Way::Grpc, Pool::defaults(), true, |_| ()).await;
+    lab.run("a");
+    lab.wait(60).await;
+    assert_eq!(lab.cloud.summaries()[1].target, 0);
+    lab.away.store(false, Ordering::Relaxed);
+    lab.wait(30).await;
+    assert_eq!(lab.cloud.summaries()[1].target, 1);
 }
 
 #[tokio::test(start_paused = true)]
