@@ -14,13 +14,14 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event};
 use serde_json::Value;
 
-use crate::followed::{Followed, Objects, value, watch};
+use crate::followed::{Followed, Objects, Outage, value, watch};
 
 /// Nodes and pods.
 pub(crate) struct ClusterView {
     nodes: Objects,
     pods: Objects,
     listed: (bool, bool),
+    outages: (Outage, Outage),
     unseen_nodes: Option<BTreeSet<String>>,
     unseen_pods: Option<BTreeSet<PodKey>>,
     known_pods: BTreeMap<PodKey, Arc<PodInfo>>,
@@ -43,9 +44,10 @@ impl ClusterView {
         Self {
             nodes: watch(client, &ApiResource::erase::<Node>(&())),
             pods: watch(client, &ApiResource::erase::<Pod>(&())),
-            budgets: Followed::new(client, &budgets, Budget::parse).named("disruption budgets"),
-            daemons: Followed::new(client, &daemons, daemon_pod).named("daemon sets"),
-            workloads: Followed::new(client, &workloads, Workload::parse).named("deployments"),
+            budgets: Followed::new(client, ("disruption budgets", &budgets), Budget::parse),
+            daemons: Followed::new(client, ("daemon sets", &daemons), daemon_pod),
+            workloads: Followed::new(client, ("deployments", &workloads), Workload::parse),
+            outages: (Outage::of("nodes"), Outage::of("pods")),
             listed: (false, false),
             unseen_nodes: None,
             unseen_pods: None,
@@ -93,6 +95,7 @@ impl ClusterView {
     }
 
     fn node_event(&mut self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
+        self.outages.0.note(&event);
         match event {
             Ok(Event::Init) => {
                 self.unseen_nodes = Some(self.uids.keys().cloned().collect());
@@ -117,10 +120,7 @@ impl ClusterView {
                 self.drop_node(name(&value(&object)));
                 true
             }
-            Err(error) => {
-                tracing::warn!(%error, "watching nodes failed, trying again");
-                false
-            }
+            Err(_) => false,
         }
     }
 
@@ -136,6 +136,7 @@ impl ClusterView {
     }
 
     fn pod_event(&mut self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
+        self.outages.1.note(&event);
         match event {
             Ok(Event::Init) => {
                 // A copy: a list that breaks off begins again with all of them.
@@ -159,10 +160,7 @@ impl ClusterView {
             }
             Ok(Event::Apply(object)) => self.set_pod(&value(&object)),
             Ok(Event::Delete(object)) => self.drop_pod(&PodInfo::parse(&value(&object)).key),
-            Err(error) => {
-                tracing::warn!(%error, "watching pods failed, trying again");
-                false
-            }
+            Err(_) => false,
         }
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::ClusterView;
 use crate::events::Recorder;
-use crate::provider::Provider;
+use crate::provider::{Provider, ProviderError};
 use crate::status::Status;
 
 /// Takes note of a plan.
@@ -75,6 +75,7 @@ pub async fn run(
         provider: provider.clone(),
         options,
         state: State::default(),
+        untold: None,
         misread: None,
         priorities: None,
     };
@@ -134,6 +135,8 @@ struct Controller {
     recorder: Recorder,
     status: Status,
     state: State,
+    /// Why the cloud does not tell its pools.
+    untold: Option<ProviderError>,
     /// What was told last about priorities that cannot be read.
     misread: Option<String>,
     /// The priorities as last read.
@@ -148,9 +151,18 @@ impl Controller {
             .checked_add(self.options.retry)
             .unwrap_or(Timestamp::MAX);
         let pools = match self.provider.pools().await {
-            Ok(pools) => pools,
+            Ok(pools) => {
+                if self.untold.take().is_some() {
+                    tracing::info!("the cloud tells its pools again");
+                }
+                pools
+            }
             Err(error) => {
-                tracing::warn!(%error, "the cloud did not tell its pools, trying again");
+                // The same again every ten seconds would bury the rest.
+                if self.untold.as_ref() != Some(&error) {
+                    tracing::warn!("the cloud does not tell its pools, trying again: {error}");
+                }
+                self.untold = Some(error);
                 return Some(soon);
             }
         };

@@ -41,38 +41,66 @@ pub fn watch(client: &kube::Client, resource: &ApiResource) -> Objects {
         .fuse()
 }
 
+/// Whether a watch fails; it is tried again each second, and told once.
+pub(crate) struct Outage {
+    kind: &'static str,
+    failing: bool,
+}
+
+impl Outage {
+    pub fn of(kind: &'static str) -> Self {
+        let failing = false;
+        Self { kind, failing }
+    }
+
+    /// Tells the beginning and the end of an outage.
+    pub fn note(&mut self, event: &Result<Event<DynamicObject>, watcher::Error>) {
+        let kind = self.kind;
+        let failed = match event {
+            // A list that has only begun is no success.
+            Ok(Event::Init) => return,
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        match (std::mem::replace(&mut self.failing, failed), event) {
+            (false, Err(error)) => {
+                let why = api::causes(error);
+                tracing::warn!("{kind} cannot be watched, trying again: {why}");
+            }
+            (true, Ok(_)) => tracing::info!("{kind}: watching again"),
+            _ => {}
+        }
+    }
+}
+
 /// `namespace/name`, which sorts as objects are listed.
 type Key = (String, String);
 
 /// What is known of each object of a kind.
 pub(crate) struct Followed<T> {
-    kind: &'static str,
     objects: Objects,
     read: fn(&Value) -> T,
     known: BTreeMap<Key, T>,
     unseen: BTreeSet<Key>,
     listed: bool,
-    /// Whether the last attempt failed, which is told once.
-    failing: bool,
+    outage: Outage,
 }
 
 impl<T: PartialEq> Followed<T> {
-    pub fn new(client: &kube::Client, resource: &ApiResource, read: fn(&Value) -> T) -> Self {
+    /// Follows a kind; `kind` names it in messages.
+    pub fn new(
+        client: &kube::Client,
+        (kind, resource): (&'static str, &ApiResource),
+        read: fn(&Value) -> T,
+    ) -> Self {
         Self {
-            kind: "objects",
             objects: watch(client, resource),
             read,
             known: BTreeMap::new(),
             unseen: BTreeSet::new(),
             listed: false,
-            failing: false,
+            outage: Outage::of(kind),
         }
-    }
-
-    /// Names the kind in messages.
-    pub fn named(mut self, kind: &'static str) -> Self {
-        self.kind = kind;
-        self
     }
 
     /// Whether all of them have been listed once.
@@ -92,8 +120,7 @@ impl<T: PartialEq> Followed<T> {
 
     /// Takes note of an event; true if something that is read has changed.
     pub fn take(&mut self, event: Result<Event<DynamicObject>, watcher::Error>) -> bool {
-        let failed = event.is_err();
-        let first = failed && !std::mem::replace(&mut self.failing, failed);
+        self.outage.note(&event);
         match event {
             Ok(Event::Init) => {
                 self.unseen = self.known.keys().cloned().collect();
@@ -110,12 +137,7 @@ impl<T: PartialEq> Followed<T> {
                 first || lost > 0
             }
             Ok(Event::Delete(object)) => self.known.remove(&key(&object)).is_some(),
-            Err(error) => {
-                if first {
-                    tracing::warn!(%error, "watching {} failed, trying again", self.kind);
-                }
-                false
-            }
+            Err(_) => false,
         }
     }
 
