@@ -81,6 +81,12 @@ pub async fn run(
     };
     loop {
         let wake = controller.round(&mut view).await;
+        if controller.untold.is_some() {
+            // What changes in the cluster is no reason to ask a cloud that is
+            // away five times a second.
+            tokio::time::sleep(controller.options.retry).await;
+            continue;
+        }
         let wait = until(clock, wake);
         let mut timer = std::pin::pin!(sleep(wait));
         let mut changed = std::pin::pin!(provider.changed());
@@ -147,9 +153,6 @@ impl Controller {
     /// Plans and executes once; returns when to look again.
     async fn round(&mut self, view: &mut ClusterView) -> Option<Timestamp> {
         let now = self.clock.now();
-        let soon = now
-            .checked_add(self.options.retry)
-            .unwrap_or(Timestamp::MAX);
         let pools = match self.provider.pools().await {
             Ok(pools) => {
                 if self.untold.take().is_some() {
@@ -163,7 +166,7 @@ impl Controller {
                     tracing::warn!("the cloud does not tell its pools, trying again: {error}");
                 }
                 self.untold = Some(error);
-                return Some(soon);
+                return None;
             }
         };
         let mut seen = view.observe(pools);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use api::keda::{
-    FORCE_ACTIVATION, PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, ScaledObject,
+    FORCE_ACTIVATION, PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT,
     TriggerAuthentication,
 };
 use decide::scale::conditions::{self, READY};
@@ -62,6 +62,12 @@ pub(crate) struct Controller {
     shared: Arc<Shared>,
     reconciler: Arc<Reconciler>,
     queue: Queue<Work>,
+    /// What calls for a reconcile, of each ScaledObject as last watched. The cache
+    /// would not do: an answer to our own write may bring a user's change there
+    /// before the watch tells of it.
+    seen: BTreeMap<Key, Value>,
+    /// Why work fails that is tried again.
+    told: BTreeMap<Work, String>,
     /// What checks found and is not written down yet.
     checked: BTreeMap<Key, Arc<Checked>>,
     /// Authentications as last watched, with the generation last told of.
@@ -75,6 +81,8 @@ impl Controller {
             reconciler: Arc::new(Reconciler::new(Arc::clone(&shared))),
             shared,
             queue: Queue::new(),
+            seen: BTreeMap::new(),
+            told: BTreeMap::new(),
             checked: BTreeMap::new(),
             auths: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -127,12 +135,13 @@ impl Controller {
         match message {
             Message::Applied(Source::ScaledObject, value) => {
                 let key = key_of(&value);
-                let before = self.shared.object(&key);
-                let Some(after) = self.shared.keep(&value) else {
+                if self.shared.keep(&value).is_none() {
                     tracing::warn!(namespace = key.0, name = key.1, "unreadable ScaledObject");
                     return;
-                };
-                if before.is_none_or(|before| wakes(&before, &after)) {
+                }
+                let now = what_wakes(&value);
+                if self.seen.get(&key) != Some(&now) {
+                    self.seen.insert(key.clone(), now);
                     self.queue.add(Work::Object(key));
                 }
             }
@@ -141,8 +150,11 @@ impl Controller {
                 self.queue_auths(&key);
                 self.shared.forget(&key);
                 self.checked.remove(&key);
-                self.queue.forget(&Work::Status(key.clone()));
-                self.queue.forget(&Work::Object(key));
+                self.seen.remove(&key);
+                for work in [Work::Status(key.clone()), Work::Object(key)] {
+                    self.queue.forget(&work);
+                    self.told.remove(&work);
+                }
             }
             Message::Applied(source @ (Source::Auth | Source::ClusterAuth), value) => {
                 let mut key = key_of(&value);
@@ -250,7 +262,8 @@ impl Controller {
         match work.clone() {
             Work::Object(key) => {
                 let reconciler = Arc::clone(&self.reconciler);
-                async move { (work, reconciler.check(&key).await) }.boxed()
+                let waiting = self.checked.get(&key).cloned();
+                async move { (work, reconciler.check(&key, waiting).await) }.boxed()
             }
             Work::Status(key) => {
                 let reconciler = Arc::clone(&self.reconciler);
@@ -315,12 +328,16 @@ impl Controller {
             _ => {}
         }
         match outcome {
-            Ok(_) => self.queue.succeeded(&work),
+            Ok(_) => {
+                self.told.remove(&work);
+                self.queue.succeeded(&work);
+            }
             Err(error) => {
-                // A conflict heals at once, and what goes on is told once.
-                match self.queue.failed(work.clone(), Instant::now()) {
-                    2 => tracing::warn!("{work}: {error}; trying again"),
-                    _ => tracing::debug!("{work}: {error}; trying again"),
+                // A conflict heals at once; what goes on is told once.
+                let in_a_row = self.queue.failed(work.clone(), Instant::now());
+                if in_a_row > 1 && self.told.get(&work) != Some(&error) {
+                    tracing::warn!("{work}: {error}; trying again");
+                    self.told.insert(work, error);
                 }
             }
         }
@@ -347,8 +364,8 @@ async fn refuse_job(shared: &Shared, key: &Key, value: &Value) -> Result<(), Str
     }
 }
 
-/// Whether a change of a ScaledObject calls for a reconcile.
-fn wakes(before: &ScaledObject, after: &ScaledObject) -> bool {
+/// What of a ScaledObject calls for a reconcile when it changes.
+fn what_wakes(object: &Value) -> Value {
     let steers = [
         PAUSED,
         PAUSED_REPLICAS,
@@ -356,13 +373,14 @@ fn wakes(before: &ScaledObject, after: &ScaledObject) -> bool {
         PAUSED_SCALE_OUT,
         FORCE_ACTIVATION,
     ];
-    let annotation = |object: &ScaledObject, name| object.metadata.annotations.get(name).cloned();
-    before.metadata.uid != after.metadata.uid
-        || before.metadata.generation != after.metadata.generation
-        || before.metadata.deletion_timestamp != after.metadata.deletion_timestamp
-        || steers
-            .iter()
-            .any(|name| annotation(before, *name) != annotation(after, *name))
+    let meta = &object["metadata"];
+    let steering = steers.map(|name| &meta["annotations"][name]);
+    json!([
+        meta["uid"],
+        meta["generation"],
+        meta["deletionTimestamp"],
+        steering
+    ])
 }
 
 fn hpa_differs(before: &Value, after: &Value) -> bool {

@@ -114,7 +114,12 @@ impl Reconciler {
 
     /// The first half: everything up to the HPA. Nothing is left to be written
     /// down of an object that is gone or goes.
-    pub(crate) async fn check(&self, key: &Key) -> Result<Option<Arc<Checked>>, String> {
+    /// `waiting` is what an earlier check found and nobody has written down yet.
+    pub(crate) async fn check(
+        &self,
+        key: &Key,
+        waiting: Option<Arc<Checked>>,
+    ) -> Result<Option<Arc<Checked>>, String> {
         let lock = self.shared.lock_of(key);
         let _held = lock.lock().await;
         let Some(object) = self.shared.object(key) else {
@@ -124,7 +129,8 @@ impl Reconciler {
             let done = self.finalize(key, &object).await;
             return done.map(|()| None).map_err(|error| io::message(&error));
         }
-        self.examine(key, object).await.map(Some)
+        let waiting = waiting.as_deref();
+        self.examine(key, object, waiting).await.map(Some)
     }
 
     /// The second half: writes down what was found, and polls.
@@ -139,18 +145,34 @@ impl Reconciler {
             return self.write_down(key, &checked).await;
         }
         // A poll or a user was faster: what they wrote must not be undone.
-        let again = self.examine(key, current).await?;
+        let again = self.examine(key, current, Some(&checked)).await?;
         self.write_down(key, &again).await?;
         again.failure().map_or(Ok(()), Err)
     }
 
-    async fn examine(&self, key: &Key, known: Arc<ScaledObject>) -> Result<Arc<Checked>, String> {
+    async fn examine(
+        &self,
+        key: &Key,
+        known: Arc<ScaledObject>,
+        waiting: Option<&Checked>,
+    ) -> Result<Arc<Checked>, String> {
         let steering = Steering::of(&known.metadata.annotations);
         let claimed = self.claim(key, known, &steering).await;
         let known = claimed.map_err(|error| io::message(&error))?;
         let mut object = (*known).clone();
         if object.status.conditions.is_empty() {
             object.status.conditions = conditions::initial();
+        }
+        let same = |checked: &&Checked| checked.object.metadata.uid == object.metadata.uid;
+        if let Some(waiting) = waiting.filter(same) {
+            // An HPA that was made and replicas before it moved them are not
+            // found a second time.
+            let found = &waiting.object.status;
+            if !found.hpa_name.is_empty() {
+                object.status.hpa_name.clone_from(&found.hpa_name);
+            }
+            let count = &mut object.status.original_replica_count;
+            *count = count.or(found.original_replica_count);
         }
         let outcome = self.all_checks(key, &mut object, &steering).await;
         Ok(Arc::new(Checked {
@@ -220,7 +242,7 @@ impl Reconciler {
         }
         let api = io::in_namespace(&self.shared.client, &key.0, &io::scaled_objects());
         let written = io::patch(&api, &key.1, &json!({"metadata": changes})).await?;
-        Ok(self.shared.keep(&written).unwrap_or(object))
+        Ok(self.shared.keep_answer(&written).unwrap_or(object))
     }
 
     /// KEDA's checks in KEDA's order; what they find goes into the status.

@@ -113,6 +113,14 @@ impl Shared {
         Some(object)
     }
 
+    /// Keeps what a write of our own was answered with, unless the object has
+    /// gone meanwhile: nobody would take it out again.
+    pub(crate) fn keep_answer(&self, value: &Value) -> Option<Arc<ScaledObject>> {
+        let known = self.object(&key_of(value))?;
+        let same = value["metadata"]["uid"] == known.metadata.uid;
+        same.then(|| self.keep(value))?
+    }
+
     /// Forgets an object and everything kept for it.
     pub(crate) fn forget(&self, key: &Key) {
         let mut state = self.state();
@@ -198,6 +206,8 @@ impl Shared {
         let meta = &object.metadata;
         let api = io::in_namespace(&self.client, &meta.namespace, &io::scaled_objects());
         let written = io::patch_status(&api, &meta.name, &patch).await?;
-        Ok(self.keep(&written).unwrap_or_else(|| Arc::clone(object)))
+        Ok(self
+            .keep_answer(&written)
+            .unwrap_or_else(|| Arc::clone(object)))
     }
 }

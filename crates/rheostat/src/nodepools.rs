@@ -111,7 +111,7 @@ async fn operate(args: Args) -> Result<()> {
     let work = async {
         let client = connect::patient_client(config).await?;
         let clock = clock::Clock::system();
-        let provider = ExternalGrpc::new(channel, cloud.timeout, client.clone(), clock);
+        let provider = ExternalGrpc::new(channel, cloud, client.clone(), clock);
         nodepools::run(client, clock, Arc::new(provider), options).await;
         Ok(())
     };

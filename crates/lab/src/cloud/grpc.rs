@@ -1,5 +1,6 @@
 //! The simulated cloud as a server of `externalgrpc`, the cluster autoscaler's
-//! protocol: whatever autoscaler speaks it can drive the pools.
+//! protocol, as far as our planner asks: the cluster autoscaler itself would
+//! also want to know a node's group and the GPU types.
 
 use std::convert::Infallible;
 use std::sync::Arc;

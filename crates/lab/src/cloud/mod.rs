@@ -80,6 +80,8 @@ pub struct Fault {
     pub never_registers: bool,
     /// Who asks by gRPC what a new node will be like is told nothing.
     pub no_template: bool,
+    /// Who asks by gRPC is told of a new machine only after this long.
+    pub listed_after: Duration,
 }
 
 /// A pool as the lab's view shows it.
@@ -279,7 +281,13 @@ impl Cloud {
     fn machines_of(&self, group: &str) -> Vec<(String, Instance)> {
         let books = self.books();
         let accounts = books.pools.iter().filter(|a| a.group == group);
+        let now = self.shared.clock.now();
+        let listed = |account: &Account, machine: &Machine| {
+            let age = now.duration_since(machine.instance.ordered).unsigned_abs();
+            age >= account.fault.listed_after
+        };
         let machines = accounts.flat_map(|a| a.machines.iter().map(move |m| (a, m)));
+        let machines = machines.filter(|(account, (_, machine))| listed(account, machine));
         let with_id = machines.map(|(account, (number, machine))| {
             let name = &machine.instance.name;
             let node = self.describe(account, name, *number, machine.address);

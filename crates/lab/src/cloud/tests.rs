@@ -8,7 +8,7 @@ use std::time::Duration;
 use api::pool::Pool;
 use clock::Clock;
 use cluster::{Cluster, DeleteOptions};
-use nodepools::externalgrpc::ExternalGrpc;
+use nodepools::externalgrpc::{CloudConfig, ExternalGrpc};
 use serde_json::{Value, json};
 
 use super::{Cloud, Fault, Options};
@@ -53,9 +53,9 @@ async fn start_where(way: Way, pools: Vec<Pool>, away: bool, prepare: impl FnOnc
     let provider = match way {
         Way::Directly => cloud.provider(),
         Way::Grpc => {
-            let timeout = Duration::from_secs(5);
+            let config = CloudConfig::parse("address: cloud:1").unwrap();
             let channel = channel(cloud.clone(), Arc::clone(&away));
-            Arc::new(ExternalGrpc::new(channel, timeout, client.clone(), clock))
+            Arc::new(ExternalGrpc::new(channel, config, client.clone(), clock))
         }
     };
     tokio::spawn(nodepools::run(client, clock, provider, options));
@@ -321,6 +321,8 @@ async fn a_pool_without_a_template_is_learnt_from_its_node() {
         "name=gpunp,sku=Standard_NC40ads_H100_v5,min=0,max=3,count=1,taint=sku=gpu:NoSchedule";
     let pools = vec![Pool::parse(text, 0).unwrap()];
     let lab = start_where(Way::Grpc, pools, false, untold).await;
+    // One that has only just become Ready is no example yet.
+    lab.wait(75).await;
     lab.run("a");
     lab.run("b");
     lab.wait(1).await;
@@ -329,6 +331,23 @@ async fn a_pool_without_a_template_is_learnt_from_its_node() {
         "b",
         &format!("TriggeredScaleUp pod triggered scale-up: [{{{group} 1->2 (max: 3)}}]"),
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_not_listed_yet_is_not_ordered_again() {
+    let late = |cloud: &Cloud| {
+        let fault = Fault {
+            listed_after: Duration::from_secs(45),
+            ..Fault::default()
+        };
+        assert!(cloud.inject("gpunp", fault));
+    };
+    let lab = start_where(Way::Grpc, Pool::defaults(), false, late).await;
+    lab.run("a");
+    lab.wait(30).await;
+    assert_eq!(lab.cloud.summaries()[1].target, 1);
+    lab.wait(200).await;
+    assert_eq!((lab.cloud.summaries()[1].target, lab.placed()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

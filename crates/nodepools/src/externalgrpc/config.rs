@@ -63,6 +63,8 @@ impl CloudConfig {
             span => api::duration::span(span).map_err(|why| format!("grpc_timeout: {why}"))?,
         };
         let path = |key: &str| match text(key)? {
+            // Not repeated: it may be the key itself.
+            path if path.contains('\n') => Err(format!("{key} is the path of a PEM file")),
             "" => Err(format!(
                 "{key} is missing: cert, key and cacert belong together"
             )),
@@ -136,6 +138,8 @@ mod tests {
             half,
             "cacert is missing: cert, key and cacert belong together"
         );
+        let pasted = "address: c:1\ncert: a\ncacert: c\nkey: |\n  -----BEGIN\n  secret\n";
+        assert_eq!(why(pasted), "key is the path of a PEM file");
         assert!(why("address: c:1\ngrpc_timeout: soon").starts_with("grpc_timeout: \"soon\""));
     }
 }

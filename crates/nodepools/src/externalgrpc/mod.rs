@@ -36,10 +36,18 @@ pub use config::{CloudConfig, TlsFiles};
 /// How often the cloud is looked at when nothing happens in the cluster; the
 /// cluster autoscaler's `scan-interval`.
 const REFRESH: Duration = Duration::from_secs(10);
+/// How often the nodes are listed at most while a machine's is not known.
+const LIST: Duration = Duration::from_secs(2);
+/// Between a group's id and a number: a machine that is not told of yet.
+const AWAITED: &str = "/awaited-";
+/// How long a template and a price count.
+const TEMPLATE: Duration = Duration::from_secs(300);
 
 /// A cloud behind a gRPC server.
 pub struct ExternalGrpc {
     channel: Channel,
+    /// How messages name the server.
+    address: String,
     timeout: Duration,
     client: kube::Client,
     clock: Clock,
@@ -50,33 +58,43 @@ pub struct ExternalGrpc {
 #[derive(Default)]
 struct Memory {
     refreshed: Option<Timestamp>,
+    listed: Option<Timestamp>,
     groups: BTreeMap<String, Group>,
     /// Nodes by their provider id, as last listed.
     nodes: BTreeMap<String, Value>,
-    /// When a machine was first told of.
+    /// When a machine, or one that was ordered and is not told of yet, was first
+    /// seen.
     ordered: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone)]
 struct Group {
-    /// What a new node will be like; nothing where neither the cloud nor a node
-    /// has told so far.
+    /// What the cloud says that a new node will be like, if it does.
     template: Option<NodeInfo>,
     price: f64,
+    /// When it was asked.
+    asked: Timestamp,
     target: i32,
 }
 
 impl ExternalGrpc {
-    /// The cloud at the other end of `channel`; nodes are found by their
-    /// provider ids through `client`.
-    pub fn new(channel: Channel, timeout: Duration, client: kube::Client, clock: Clock) -> Self {
+    /// The cloud at the other end of `channel`, which is `config`'s; nodes are
+    /// found by their provider ids through `client`.
+    pub fn new(channel: Channel, config: CloudConfig, client: kube::Client, clock: Clock) -> Self {
         Self {
             channel,
-            timeout,
+            address: config.address,
+            timeout: config.timeout,
             client,
             clock,
             memory: Mutex::default(),
         }
+    }
+
+    /// What a question failed with; an order's refusal is the cloud's words alone.
+    fn refusal(&self, call: &str, status: &Status) -> ProviderError {
+        let address = &self.address;
+        ProviderError(format!("{call} at {address}: {}", words(status)))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -95,7 +113,7 @@ impl ExternalGrpc {
         let asked = async {
             let mut grpc = Grpc::new(self.channel.clone());
             let ready = grpc.ready().await;
-            ready.map_err(|error| Status::unavailable(api::causes(&error)))?;
+            ready.map_err(|error| Status::from_error(error.into()))?;
             let codec = tonic_prost::ProstCodec::<Q, A>::default();
             let request = tonic::Request::new(question);
             Ok(grpc.unary(request, path, codec).await?.into_inner())
@@ -109,7 +127,8 @@ impl ExternalGrpc {
     async fn look(&self) -> Result<Vec<PoolView>, ProviderError> {
         self.refresh().await?;
         let asked = self.call("NodeGroups", wire::Empty {}).await;
-        let groups: wire::NodeGroups = asked.map_err(|status| refusal("NodeGroups", &status))?;
+        let groups: wire::NodeGroups =
+            asked.map_err(|status| self.refusal("NodeGroups", &status))?;
         let details = groups
             .node_groups
             .iter()
@@ -119,13 +138,23 @@ impl ExternalGrpc {
         self.find_nodes(machines()).await?;
         let mut pools = Vec::new();
         for (group, (target, machines)) in groups.node_groups.iter().zip(&details) {
-            let known = self.group(&group.id, *target, machines).await?;
+            let mut known = self.group(&group.id, *target).await?;
+            if known.template.is_none() {
+                known.template = self.learn(machines).await?;
+            }
             pools.push(self.view(group, known, machines));
         }
         let mut memory = self.memory();
-        let there: BTreeSet<&String> = machines().map(|machine| &machine.id).collect();
-        memory.ordered.retain(|id, _| there.contains(id));
-        memory.nodes.retain(|id, _| there.contains(id));
+        let named = pools.iter().map(|pool| pool.group.as_str());
+        let named: BTreeSet<&str> = named.collect();
+        memory.groups.retain(|id, _| named.contains(id.as_str()));
+        let there: BTreeSet<&str> = machines().map(|machine| machine.id.as_str()).collect();
+        memory.nodes.retain(|id, _| there.contains(id.as_str()));
+        let awaited = pools.iter().flat_map(|pool| &pool.instances);
+        let awaited: BTreeSet<&str> = awaited.map(|instance| instance.name.as_str()).collect();
+        memory
+            .ordered
+            .retain(|id, _| there.contains(id.as_str()) || awaited.contains(id.as_str()));
         Ok(pools)
     }
 
@@ -136,7 +165,7 @@ impl ExternalGrpc {
             return Ok(());
         }
         let done = self.call::<_, wire::Empty>("Refresh", wire::Empty {}).await;
-        done.map_err(|status| refusal("Refresh", &status))?;
+        done.map_err(|status| self.refusal("Refresh", &status))?;
         self.memory().refreshed = Some(now);
         Ok(())
     }
@@ -149,23 +178,27 @@ impl ExternalGrpc {
             self.call::<_, wire::TargetSize>("NodeGroupTargetSize", of_group()),
             self.call::<_, wire::Instances>("NodeGroupNodes", of_group()),
         );
-        let size = size.map_err(|status| refusal("NodeGroupTargetSize", &status))?;
-        let machines = machines.map_err(|status| refusal("NodeGroupNodes", &status))?;
+        let size = size.map_err(|status| self.refusal("NodeGroupTargetSize", &status))?;
+        let machines = machines.map_err(|status| self.refusal("NodeGroupNodes", &status))?;
         Ok((size.target_size, machines.instances))
     }
 
-    /// Lists the nodes where a running machine's is not known yet.
+    /// Lists the nodes while a machine's is not known, every two seconds at the
+    /// most.
     async fn find_nodes(
         &self,
         machines: impl Iterator<Item = &wire::Machine>,
     ) -> Result<(), ProviderError> {
-        let missing = {
-            let memory = self.memory();
-            let mut running = machines.filter(|machine| state(machine) == MachineState::Running);
-            running.any(|machine| !memory.nodes.contains_key(&machine.id))
-        };
-        if !missing {
-            return Ok(());
+        let now = self.clock.now();
+        {
+            let mut memory = self.memory();
+            let mut machines = machines.filter(|m| state(m) != MachineState::Deleting);
+            let missing = machines.any(|machine| !memory.nodes.contains_key(&machine.id));
+            let fresh = |at: Timestamp| now.duration_since(at).unsigned_abs() < LIST;
+            if !missing || memory.listed.is_some_and(fresh) {
+                return Ok(());
+            }
+            memory.listed = Some(now);
         }
         let nodes: Api<Node> = Api::all(self.client.clone());
         let listed = nodes.list(&ListParams::default()).await;
@@ -178,38 +211,29 @@ impl ExternalGrpc {
         Ok(())
     }
 
-    /// What is known of a group; asked for where it is not.
-    async fn group(
-        &self,
-        id: &str,
-        target: i32,
-        machines: &[wire::Machine],
-    ) -> Result<Group, ProviderError> {
-        let known = self.memory().groups.get(id).cloned();
-        let first = known.is_none();
+    /// What the cloud says of a group.
+    async fn group(&self, id: &str, target: i32) -> Result<Group, ProviderError> {
+        let now = self.clock.now();
+        let fresh = |group: &Group| now.duration_since(group.asked).unsigned_abs() < TEMPLATE;
+        let known = self.memory().groups.get(id).cloned().filter(fresh);
         let mut group = match known {
-            Some(group) if group.template.is_some() => group,
-            _ => {
+            Some(group) => group,
+            None => {
                 let of_group = wire::OfGroup { id: id.to_owned() };
                 let name = "NodeGroupTemplateNodeInfo";
                 let node = match self.call::<_, wire::TemplateNodeInfo>(name, of_group).await {
-                    Ok(answer) => Some(template(id, &answer)?),
-                    Err(status) if status.code() == Code::Unimplemented => self.learn(machines),
-                    Err(status) => return Err(refusal(name, &status)),
+                    Ok(answer) => template(id, &answer)?,
+                    Err(status) if status.code() == Code::Unimplemented => None,
+                    Err(status) => return Err(self.refusal(name, &status)),
                 };
                 let price = match &node {
-                    Some(node) => self.price(node).await?,
+                    Some(node) => self.price(id, node).await,
                     None => 0.0,
                 };
-                if node.is_none() && first {
-                    tracing::warn!(
-                        "group {id}: the cloud tells no template, and there is no node to learn \
-                         from; it cannot grow"
-                    );
-                }
                 Group {
                     template: node.as_ref().map(NodeInfo::parse),
                     price,
+                    asked: now,
                     target,
                 }
             }
@@ -219,63 +243,88 @@ impl ExternalGrpc {
         Ok(group)
     }
 
-    /// A group's node as an example of a new one.
-    fn learn(&self, machines: &[wire::Machine]) -> Option<Value> {
-        let memory = self.memory();
-        let mut node = machines
-            .iter()
-            .find_map(|m| memory.nodes.get(&m.id))?
-            .clone();
-        drop(memory);
-        node["metadata"]["name"] = json!("template");
-        node["metadata"]["labels"]["kubernetes.io/hostname"] = json!("template");
-        node["spec"]["unschedulable"] = json!(false);
-        node["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
-        if let Some(taints) = node["spec"]["taints"].as_array_mut() {
-            let passing = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
-            let ours = [
-                "ToBeDeletedByClusterAutoscaler",
-                "DeletionCandidateOfClusterAutoscaler",
-            ];
-            taints.retain(|taint| {
-                let key = taint["key"].as_str().unwrap_or_default();
-                !passing.iter().any(|prefix| key.starts_with(prefix)) && !ours.contains(&key)
-            });
+    /// A node of the group as an example of a new one. Only one that has started
+    /// will do: GPUs and labels come after a node has registered.
+    async fn learn(&self, machines: &[wire::Machine]) -> Result<Option<NodeInfo>, ProviderError> {
+        let names: Vec<String> = {
+            let memory = self.memory();
+            let names = machines
+                .iter()
+                .map(|machine| name(&memory.nodes, &machine.id));
+            names.collect()
+        };
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        for name in names {
+            let found = nodes.get_opt(&name).await;
+            let found = found.map_err(|error| ProviderError(format!("nodes: {error}")))?;
+            let node = found.map(|node| serde_json::to_value(node).unwrap_or_default());
+            if let Some(example) = node.and_then(|node| node::example(node, self.clock.now())) {
+                return Ok(Some(NodeInfo::parse(&example)));
+            }
         }
-        Some(node)
+        Ok(None)
     }
 
     /// Cost of such a node for an hour; 0 where the cloud does not tell.
-    async fn price(&self, node: &Value) -> Result<f64, ProviderError> {
-        let start = self.clock.now();
-        let moment = |seconds: i64| wire::Moment {
-            seconds: start.as_second() + seconds,
-            nanos: 0,
+    async fn price(&self, group: &str, node: &Value) -> f64 {
+        let now = self.clock.now();
+        let moment = |seconds: i64| {
+            Some(wire::Moment {
+                seconds: now.as_second() + seconds,
+                nanos: 0,
+            })
         };
         let question = wire::NodePrice {
             node: Some(external("", node)),
-            start: Some(moment(0)),
-            end: Some(moment(3_600)),
+            old_start: moment(0),
+            old_end: moment(3_600),
+            start: moment(0),
+            end: moment(3_600),
         };
         match self
             .call::<_, wire::Price>("PricingNodePrice", question)
             .await
         {
-            Ok(answer) => Ok(answer.price),
-            Err(status) if status.code() == Code::Unimplemented => Ok(0.0),
-            Err(status) => Err(refusal("PricingNodePrice", &status)),
+            Ok(answer) => answer.price,
+            Err(status) if status.code() == Code::Unimplemented => 0.0,
+            Err(status) => {
+                // A price decides among pools; without one they can grow all the same.
+                let why = words(&status);
+                tracing::warn!("group {group}: the cloud tells no price, taken as 0: {why}");
+                0.0
+            }
         }
     }
 
     fn view(&self, group: &wire::NodeGroup, known: Group, machines: &[wire::Machine]) -> PoolView {
         let now = self.clock.now();
         let mut memory = self.memory();
-        let instances = machines.iter().map(|machine| Instance {
-            name: name(&memory.nodes, &machine.id),
-            ordered: *memory.ordered.entry(machine.id.clone()).or_insert(now),
-            state: instance_state(machine),
-        });
-        let instances = instances.collect();
+        let mut instances = Vec::new();
+        let mut first_seen = |id: &str| *memory.ordered.entry(id.to_owned()).or_insert(now);
+        for machine in machines {
+            instances.push(Instance {
+                name: machine.id.clone(),
+                ordered: first_seen(&machine.id),
+                state: instance_state(machine),
+            });
+        }
+        // What was ordered and is not told of yet is on its way nevertheless.
+        let alive = machines
+            .iter()
+            .filter(|m| state(m) != MachineState::Deleting)
+            .count();
+        let told = i32::try_from(alive).unwrap_or(i32::MAX);
+        for n in 0..known.target.saturating_sub(told) {
+            let name = format!("{}{AWAITED}{n}", group.id);
+            instances.push(Instance {
+                ordered: first_seen(&name),
+                name,
+                state: InstanceState::Creating,
+            });
+        }
+        for instance in &mut instances {
+            instance.name = name(&memory.nodes, &instance.name);
+        }
         let size = |n: i32| u32::try_from(n).unwrap_or(0);
         // One without amounts takes no pod.
         let nothing = || NodeInfo::parse(&json!({"metadata": {"name": "template"}}));
@@ -315,6 +364,11 @@ impl ExternalGrpc {
     }
 
     async fn delete(&self, group: &str, node: &str) -> Result<(), ProviderError> {
+        if node.starts_with(&format!("{group}{AWAITED}")) {
+            let known = self.memory().groups.get(group).map(|group| group.target);
+            let less = known.unwrap_or(0).saturating_sub(1);
+            return self.change(group, u32::try_from(less).unwrap_or(0)).await;
+        }
         let node = {
             let memory = self.memory();
             let found = memory
@@ -359,15 +413,12 @@ impl Provider for ExternalGrpc {
     }
 }
 
-/// What a question failed with; an order's refusal is the cloud's words alone.
-fn refusal(call: &str, status: &Status) -> ProviderError {
-    ProviderError(format!("{call}: {}", words(status)))
-}
-
+/// The cloud's words, or why they did not come.
 fn words(status: &Status) -> String {
-    match status.message() {
-        "" => status.code().description().to_owned(),
-        message => message.to_owned(),
+    match (status.message(), std::error::Error::source(status)) {
+        (_, Some(source)) => api::causes(source),
+        ("", None) => status.code().description().to_owned(),
+        (message, None) => message.to_owned(),
     }
 }
 
@@ -429,15 +480,19 @@ fn instance_state(machine: &wire::Machine) -> InstanceState {
     }
 }
 
-fn template(group: &str, answer: &wire::TemplateNodeInfo) -> Result<Value, ProviderError> {
+/// The template's Node as JSON; an empty one is none.
+fn template(group: &str, answer: &wire::TemplateNodeInfo) -> Result<Option<Value>, ProviderError> {
     let bytes = match answer.new.is_empty() {
         true => &answer.old,
         false => &answer.new,
     };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let node = wire::Node::decode(bytes.as_slice()).map_err(|error| {
         ProviderError(format!(
             "group {group}: the template's Node cannot be read: {error}"
         ))
     })?;
-    Ok(node::to_json(node))
+    Ok(Some(node::to_json(node)))
 }

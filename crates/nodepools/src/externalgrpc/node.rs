@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::wire;
@@ -71,6 +72,36 @@ pub fn from_json(node: &Value) -> wire::Node {
     }
 }
 
+/// How long a node must have been Ready before others are expected to be like it.
+const STARTED: SignedDuration = SignedDuration::from_mins(1);
+
+/// What a new node will be like, from one that has started; nothing from one
+/// that has not, or that is cordoned.
+pub fn example(mut node: Value, now: Timestamp) -> Option<Value> {
+    let conditions = node["status"]["conditions"].as_array()?;
+    let ready = conditions
+        .iter()
+        .find(|c| c["type"] == "Ready" && c["status"] == "True")?;
+    let since: Timestamp = ready["lastTransitionTime"].as_str()?.parse().ok()?;
+    if now.duration_since(since) < STARTED || node["spec"]["unschedulable"] == true {
+        return None;
+    }
+    node["metadata"]["name"] = json!("template");
+    node["metadata"]["labels"]["kubernetes.io/hostname"] = json!("template");
+    if let Some(taints) = node["spec"]["taints"].as_array_mut() {
+        let passing = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
+        let leaving = [
+            "ToBeDeletedByClusterAutoscaler",
+            "DeletionCandidateOfClusterAutoscaler",
+        ];
+        taints.retain(|taint| {
+            let key = taint["key"].as_str().unwrap_or_default();
+            !passing.iter().any(|prefix| key.starts_with(prefix)) && !leaving.contains(&key)
+        });
+    }
+    Some(node)
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
@@ -94,6 +125,27 @@ mod tests {
         let bytes = from_json(&node).encode_to_vec();
         let read = wire::Node::decode(bytes.as_slice()).unwrap();
         assert_eq!(to_json(read), node);
+    }
+
+    #[test]
+    fn only_a_node_that_has_started_is_an_example() {
+        let node = |status: &str| {
+            json!({
+                "metadata": {"name": "n", "labels": {"sku": "gpu"}},
+                "spec": {"taints": [
+                    {"key": "sku", "effect": "NoSchedule"},
+                    {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"},
+                ]},
+                "status": {"conditions": [{"type": "Ready", "status": status,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            })
+        };
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(example(node("False"), at("2026-01-01T01:00:00Z")), None);
+        assert_eq!(example(node("True"), at("2026-01-01T00:00:30Z")), None);
+        let found = example(node("True"), at("2026-01-01T00:02:00Z")).unwrap();
+        assert_eq!(found["spec"]["taints"].as_array().unwrap().len(), 1);
+        assert_eq!(found["metadata"]["labels"]["sku"], "gpu");
     }
 
     /// A Node as the Kubernetes library of Go encodes it, with fields that are

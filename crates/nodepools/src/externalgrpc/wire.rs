@@ -167,6 +167,12 @@ pub struct TemplateNodeInfo {
 pub struct NodePrice {
     #[prost(message, optional, tag = "1")]
     pub node: Option<ExternalNode>,
+    /// For servers of before 2025-11: `metav1.Time`, the same on the wire.
+    #[prost(message, optional, tag = "2")]
+    pub old_start: Option<Moment>,
+    /// The same for the end.
+    #[prost(message, optional, tag = "3")]
+    pub old_end: Option<Moment>,
     #[prost(message, optional, tag = "4")]
     pub start: Option<Moment>,
     #[prost(message, optional, tag = "5")]

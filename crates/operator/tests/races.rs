@@ -1,0 +1,103 @@
+//! A user who is faster than the operator's own writes.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cluster::Cluster;
+use http::Request;
+use kube::Client;
+use serde_json::{Value, json};
+use support::World;
+use tower::ServiceExt as _;
+
+/// A client whose next write of a ScaledObject's status comes right after
+/// `change`, so that its answer brings the change before the watch does.
+fn overtaken(
+    cluster: &Cluster,
+    armed: &Arc<AtomicBool>,
+    change: impl Fn(&Cluster) + Clone + Send + 'static,
+) -> Client {
+    let (cluster, armed) = (cluster.clone(), Arc::clone(armed));
+    let api = cluster.client_service();
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let writes = request.method() == "PATCH"
+            && request.uri().path().contains("/scaledobjects/")
+            && request.uri().path().ends_with("/status");
+        if writes && armed.swap(false, Ordering::Relaxed) {
+            change(&cluster);
+        }
+        api.clone().oneshot(request)
+    });
+    Client::new(service, "default")
+}
+
+async fn apply(world: &World) {
+    let labels = json!({"app": "web"});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 1,
+            "triggers": [{"type": "prometheus", "metadata": {
+                "serverAddress": "http://p:9090", "query": "q", "threshold": "5"}}]}});
+    world.apply("default", &deployment).await.unwrap();
+    world.apply("default", &scaled).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_beside_a_status_write_is_seen() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let delete = |cluster: &Cluster| {
+        let how = cluster::DeleteOptions::default();
+        let (kind, name) = ("scaledobjects.keda.sh", "web");
+        cluster.delete(kind, "default", name, how).unwrap();
+    };
+    let world = World::with(json!({"values": [0]}), |c| overtaken(c, &armed, delete)).await;
+    apply(&world).await;
+    world.seconds(10.0).await;
+    // The next poll finds load, and writes so.
+    *world.script.lock().unwrap() = json!({"values": [50]});
+    armed.store(true, Ordering::Relaxed);
+    world.seconds(60.0).await;
+    assert!(!armed.load(Ordering::Relaxed), "no status was written");
+    let left = world.get("default", "ScaledObject", "web").await;
+    assert_eq!(left, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_name_of_the_hpa_leaves_no_second_one() {
+    let armed = Arc::new(AtomicBool::new(true));
+    let rename = |cluster: &Cluster| {
+        let advanced = json!({"horizontalPodAutoscalerConfig": {"name": "other"}});
+        cluster
+            .modify(
+                "scaledobjects.keda.sh",
+                "default",
+                "web",
+                |object: &mut Value| {
+                    object["spec"]["advanced"] = advanced;
+                },
+            )
+            .unwrap();
+    };
+    let world = World::with(json!({"values": [0]}), |c| overtaken(c, &armed, rename)).await;
+    apply(&world).await;
+    world.seconds(60.0).await;
+    assert!(!armed.load(Ordering::Relaxed), "no status was written");
+    let kind = "horizontalpodautoscalers.autoscaling";
+    let names: Vec<String> = world
+        .cluster
+        .list(kind, None)
+        .iter()
+        .map(|hpa| hpa["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["other"]);
+}
