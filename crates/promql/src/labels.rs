@@ -109,6 +109,12 @@ impl Labels {
         Self(pairs.into())
     }
 
+    /// Where the set lies in memory. Sets with the same address are equal, as long as both are
+    /// held.
+    pub(crate) fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     pub(crate) fn arcs(&self) -> &[(Arc<str>, Arc<str>)] {
         &self.0
     }

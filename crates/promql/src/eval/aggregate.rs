@@ -5,7 +5,6 @@ use crate::labels::{Labels, is_metadata_label};
 use crate::number::{Mean, Sum, format_plain, is_histogram};
 use crate::parser::ast::{AggOp, Expr};
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 struct Group {
     labels: Labels,
@@ -38,7 +37,7 @@ impl Evaluator<'_> {
                 self.check_param(op, p, &mut number, vector.is_empty())?;
             }
         }
-        let groups = group(vector, grouping, without);
+        let groups = self.groups(expr, vector, grouping, without);
         let mut out = Vec::new();
         for g in groups {
             match op {
@@ -153,6 +152,51 @@ impl Evaluator<'_> {
         }))
     }
 
+    /// The groups of a vector, in order of their first members. `of` is the expression that
+    /// gave the vector.
+    fn groups(
+        &mut self,
+        of: &Expr,
+        vector: Vec<Sample>,
+        grouping: &[String],
+        without: bool,
+    ) -> Vec<Group> {
+        if vector.is_empty() {
+            return Vec::new();
+        }
+        if grouping.is_empty() && !without {
+            return vec![Group {
+                labels: Labels::empty(),
+                drop_name: vector.iter().any(|s| s.drop_name),
+                members: vector,
+            }];
+        }
+        let mut places = self.places.remove(&of.id).unwrap_or_default();
+        places.begin_afresh(vector.len());
+        let mut out: Vec<Group> = Vec::new();
+        let mut at: Vec<Option<usize>> = vec![None; places.len()];
+        for s in vector {
+            let listed = |n: &str| grouping.iter().any(|g| g == n);
+            let place = places.of(&s.labels, false, || match without {
+                true => s.labels.filter(|n| !is_metadata_label(n) && !listed(n)),
+                false => s.labels.filter(listed),
+            });
+            at.resize(places.len(), None);
+            let i = *at[place].get_or_insert_with(|| {
+                out.push(Group {
+                    labels: places.labels(place).clone(),
+                    drop_name: false,
+                    members: Vec::new(),
+                });
+                out.len() - 1
+            });
+            out[i].drop_name |= s.drop_name;
+            out[i].members.push(s);
+        }
+        self.places.insert(of.id, places);
+        out
+    }
+
     fn top(&mut self, op: AggOp, k: f64, g: Group, at: &Expr, out: &mut Vec<Sample>) {
         if k < 1.0 {
             return;
@@ -185,32 +229,6 @@ pub(super) fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
             if descending { o.reverse() } else { o }
         }
     }
-}
-
-fn group(vector: Vec<Sample>, grouping: &[String], without: bool) -> Vec<Group> {
-    let mut out: Vec<Group> = Vec::new();
-    let mut index: HashMap<Labels, usize> = HashMap::new();
-    for s in vector {
-        let listed = |n: &str| grouping.iter().any(|g| g == n);
-        let labels = if without {
-            s.labels.filter(|n| !is_metadata_label(n) && !listed(n))
-        } else if grouping.is_empty() {
-            Labels::empty()
-        } else {
-            s.labels.filter(listed)
-        };
-        let i = *index.entry(labels.clone()).or_insert_with(|| {
-            out.push(Group {
-                labels,
-                drop_name: false,
-                members: Vec::new(),
-            });
-            out.len() - 1
-        });
-        out[i].drop_name |= s.drop_name;
-        out[i].members.push(s);
-    }
-    out
 }
 
 // The share of the hash space, so that a ratio r and r-1 complement each other.

@@ -24,7 +24,7 @@ impl Window {
 /// How many points lie at or before `t`; `hint` was the answer for a time near
 /// by. A search of the whole series at each step of a query costs more than
 /// everything else that the step does: the series do not fit into a cache.
-fn seek(points: &[(i64, f64)], hint: usize, t: i64) -> usize {
+pub(super) fn seek(points: &[(i64, f64)], hint: usize, t: i64) -> usize {
     let hint = hint.min(points.len());
     let (before, after) = points.split_at(hint);
     if before.last().is_some_and(|p| p.0 > t) {

@@ -14,6 +14,7 @@ mod labelfns;
 mod matrix;
 mod notes;
 mod overtime;
+mod places;
 mod rate;
 mod select;
 mod time;
@@ -25,7 +26,8 @@ use crate::parser::ast::{At, Duration, Expr, Kind, TimeShift, ValueType};
 use crate::parser::{self, position};
 use crate::source::{SeriesData, Source};
 use notes::Notes;
-use std::collections::{BTreeMap, HashMap};
+use places::Places;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What an evaluation may cost and how it treats time.
@@ -147,15 +149,23 @@ pub fn range(
     }
     let mut ev = Evaluator::new(source, query, span, options);
     ev.prepare(&expr)?;
-    let mut out: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
+    let mut places = Places::default();
+    let mut out: Vec<Vec<(i64, f64)>> = Vec::new();
     let mut t = span.start;
     while t <= span.end {
         match ev.eval(&expr, t)? {
-            Value::Scalar(v) => out.entry(Labels::empty()).or_default().push((t, v)),
+            Value::Scalar(v) => {
+                let place = places.of(&Labels::empty(), false, Labels::empty);
+                out.resize(places.len(), Vec::new());
+                out[place].push((t, v));
+            }
             Value::Text(_) => {}
             Value::Vector(v) => {
+                places.begin(v.len());
                 for s in v {
-                    let points = out.entry(s.final_labels()).or_default();
+                    let place = places.of(&s.labels, s.drop_name, || s.final_labels());
+                    out.resize(places.len(), Vec::new());
+                    let points = &mut out[place];
                     if points.last().is_some_and(|p| p.0 == t) {
                         return Err(same_labelset());
                     }
@@ -170,9 +180,9 @@ pub fn range(
         }
         t += span.step;
     }
-    Ok(ev
-        .notes
-        .finish(QueryValue::Matrix(out.into_iter().collect())))
+    let mut series: Vec<_> = places.into_labels().into_iter().zip(out).collect();
+    series.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(ev.notes.finish(QueryValue::Matrix(series)))
 }
 
 fn parse(query: &str) -> Result<Expr, QueryError> {
@@ -252,12 +262,14 @@ pub(crate) struct Evaluator<'a> {
     notes: Notes,
     /// What selectors read, by expression id.
     read: HashMap<usize, Rc<Vec<SeriesData>>>,
-    /// Where the last window of a range selector began and ended, series by series, by
-    /// expression id.
+    /// Where the last window of a selector began and ended, series by series, by expression id.
+    /// An instant selector's has only an end.
     edges: HashMap<usize, Vec<[usize; 2]>>,
     /// Results inside subqueries, by expression id and time; windows of neighbouring steps
     /// overlap.
     inner: HashMap<(usize, i64), Rc<Vec<Sample>>>,
+    /// Groups of aggregations, by the id of what is aggregated.
+    places: HashMap<usize, Places>,
     held: usize,
     work: u64,
 }
@@ -275,6 +287,7 @@ impl<'a> Evaluator<'a> {
             read: HashMap::new(),
             edges: HashMap::new(),
             inner: HashMap::new(),
+            places: HashMap::new(),
             held: 0,
             work: 0,
         }

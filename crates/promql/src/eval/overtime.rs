@@ -3,7 +3,7 @@
 use super::aggregate::{extreme, quantile, quantile_warning};
 use super::rate::{RateKind, start_resets};
 use super::{Evaluator, QueryError, RangeSeries, Result, Sample};
-use crate::labels::quote;
+use crate::labels::{METRIC_NAME, MatchOp, quote};
 use crate::number::{Mean, Sum, is_histogram};
 use crate::parser::ast::{Edges, Expr, Kind};
 use crate::parser::functions::Function;
@@ -69,6 +69,7 @@ impl Evaluator<'_> {
         }
         let w = self.window(range, t)?;
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let mut named_alike = false;
         let mut out = Vec::new();
         self.for_each_series(range, t, |ev, s| {
             let floats;
@@ -90,8 +91,9 @@ impl Evaluator<'_> {
             let v = match RateKind::of(name) {
                 Some(kind) => {
                     let v = ev.rate(kind, s, w, range);
-                    if v.is_some() && kind.counter {
+                    if v.is_some() && kind.counter && !named_alike {
                         ev.note_non_counter(s, range);
+                        named_alike = has_one_name(range);
                     }
                     v
                 }
@@ -255,6 +257,12 @@ impl Evaluator<'_> {
             _ => return None,
         })
     }
+}
+
+/// Whether all series of a range have the same name, so that one look at it is enough.
+fn has_one_name(range: &Expr) -> bool {
+    matches!(&range.inner().kind, Kind::Selector(s)
+        if s.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal))
 }
 
 /// Time of the last sample that is at least as good as the ones before.

@@ -1,5 +1,6 @@
 //! Reading series for selectors, once per query, and instant selectors.
 
+use super::matrix::seek;
 use super::{Evaluator, QueryValue, Result, Sample, in_range, no_duplicates};
 use crate::number::is_stale;
 use crate::parser::ast::{Edges, Expr, Kind, Selector};
@@ -98,16 +99,20 @@ impl Evaluator<'_> {
         let at = self.shifted(&s.time, t, e)?;
         let series = self.series_of(e);
         let mut out = Vec::with_capacity(series.len());
-        for x in series.iter() {
+        let mut edges = self.edges.remove(&e.id).unwrap_or_default();
+        edges.resize(series.len(), [0, 0]);
+        for (x, [_, end]) in series.iter().zip(&mut edges) {
             let v = if s.edges == Edges::Smoothed {
                 self.smoothed_value(x, at)?
             } else {
-                newest(x, at, self.options.lookback_ms).map(|i| x.points[i].1)
+                *end = seek(&x.points, *end, at);
+                current(x, *end, at, self.options.lookback_ms).map(|i| x.points[i].1)
             };
             if let Some(v) = v {
                 out.push(Sample::new(x.labels.clone(), v));
             }
         }
+        self.edges.insert(e.id, edges);
         self.hold(out.len())?;
         Ok(out)
     }
@@ -134,7 +139,13 @@ impl Evaluator<'_> {
 
 /// Index of the newest sample in `(at - lookback, at]` unless it says that the series is gone.
 pub(super) fn newest(x: &SeriesData, at: i64, lookback: i64) -> Option<usize> {
-    let i = x.points.partition_point(|p| p.0 <= at).checked_sub(1)?;
+    let end = x.points.partition_point(|p| p.0 <= at);
+    current(x, end, at, lookback)
+}
+
+/// As [`newest`], where `end` points are known to lie at or before `at`.
+fn current(x: &SeriesData, end: usize, at: i64, lookback: i64) -> Option<usize> {
+    let i = end.checked_sub(1)?;
     let (pt, v) = x.points[i];
     (pt > at.saturating_sub(lookback) && !is_stale(v)).then_some(i)
 }

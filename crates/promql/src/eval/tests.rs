@@ -78,6 +78,73 @@ fn times_at_the_edge_of_the_calendar_do_no_harm() {
     }
 }
 
+/// Pods that come, go and come back, so that steps see different series.
+fn churn() -> Store {
+    let s = Store::default();
+    for i in 0..120_i64 {
+        for pod in 0..9_i64 {
+            if (i / 10 + pod) % 4 == 0 {
+                continue;
+            }
+            let names = ["gpu", "up", "requests_total"];
+            let l = Labels::from_pairs([
+                ("__name__", names[pod as usize % 3].to_owned()),
+                ("pod", format!("p{pod}")),
+                ("node", format!("n{}", pod % 2)),
+            ]);
+            s.append(&l, i * 5_000, ((i * 7 + pod * 3) % 13) as f64)
+                .unwrap();
+        }
+    }
+    s
+}
+
+#[test]
+fn a_range_has_at_each_step_what_the_time_alone_gives() {
+    let options = EvalOptions {
+        lookback_ms: 20_000,
+        ..EvalOptions::default()
+    };
+    for query in [
+        "gpu",
+        "-{pod!=\"\"}",
+        "gpu offset 30s",
+        "{__name__=~\"gpu|up\"} > 5",
+        "1 + time()",
+        "sum(rate({pod!=\"\"}[1m]))",
+        "rate({__name__=~\"requests_total|gpu\"}[1m])",
+        "sum by (node) ({pod!=\"\"} > 5)",
+        "count without (pod) (increase({__name__=~\".+\"}[40s]))",
+        "topk by (node) (1, {pod!=\"\"})",
+        "count_values by (node) (\"v\", {pod!=\"\"})",
+        "sum by (x) (label_replace(gpu, \"x\", \"$1\", \"pod\", \"(.*)\"))",
+        "max_over_time(sum by (node) ({pod!=\"\"})[1m:10s])",
+        "sum by (__name__) (gpu) or up",
+    ] {
+        let store = churn();
+        let (start, end, step) = (0, 600_000, 7_000);
+        let whole = range(&store, query, Span { start, end, step }, &options).unwrap();
+        let QueryValue::Matrix(whole) = whole.value else {
+            panic!("{query}: no matrix");
+        };
+        assert!(whole.is_sorted_by(|a, b| a.0 < b.0), "{query}");
+        for t in (start..=end).step_by(step as usize) {
+            let mut want = match instant(&store, query, t, &options).unwrap().value {
+                QueryValue::Vector(v) => v,
+                QueryValue::Scalar(v) => vec![(Labels::empty(), v)],
+                other => panic!("{query}: {other:?}"),
+            };
+            want.sort_by(|a, b| a.0.cmp(&b.0));
+            let at_t = |(l, points): &(Labels, Vec<(i64, f64)>)| {
+                let i = points.binary_search_by_key(&t, |p| p.0).ok()?;
+                Some((l.clone(), points[i].1))
+            };
+            let have: Vec<_> = whole.iter().filter_map(at_t).collect();
+            assert_eq!(have, want, "{query} at {t}");
+        }
+    }
+}
+
 /// Words that make up queries, right and wrong.
 const WORDS: &[&str] = &[
     "gpu",
