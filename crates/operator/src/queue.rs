@@ -120,7 +120,7 @@ impl<K: Key> Queue<K> {
         in_a_row
     }
 
-    /// Drops everything about a key.
+    /// Drops the failures and the retry of a key; what waits stays.
     pub(crate) fn forget(&mut self, key: &K) {
         self.failures.remove(key);
         self.delayed.retain(|(_, other)| other != key);

@@ -1,10 +1,9 @@
 //! Clouds that speak the cluster autoscaler's `externalgrpc` protocol.
 //!
-//! A server that was written for the cluster autoscaler works unchanged:
-//! groups, sizes and machines are asked for anew in each round, what a new node
-//! will be like and what it costs once for each group. Options of groups are
-//! not asked for: most servers answer with zeros for what they do not know, and
-//! the autoscaler then removes machines that still boot.
+//! Groups, sizes and machines are asked for anew in each round, what a new node
+//! will be like and what it costs every few minutes. Options of groups are not
+//! asked for: most servers answer with zeros for what they do not know, and the
+//! autoscaler then removes machines that still boot.
 
 mod config;
 pub mod node;
@@ -29,7 +28,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::provider::{Provider, ProviderError};
-use wire::MachineState;
 
 pub use config::{CloudConfig, TlsFiles};
 
@@ -160,8 +158,11 @@ impl ExternalGrpc {
 
     async fn refresh(&self) -> Result<(), ProviderError> {
         let now = self.clock.now();
-        let fresh = |at: Timestamp| now.duration_since(at).unsigned_abs() < REFRESH;
-        if self.memory().refreshed.is_some_and(fresh) {
+        if self
+            .memory()
+            .refreshed
+            .is_some_and(|at| recent(at, now, REFRESH))
+        {
             return Ok(());
         }
         let done = self.call::<_, wire::Empty>("Refresh", wire::Empty {}).await;
@@ -192,10 +193,9 @@ impl ExternalGrpc {
         let now = self.clock.now();
         {
             let mut memory = self.memory();
-            let mut machines = machines.filter(|m| state(m) != MachineState::Deleting);
+            let mut machines = machines.filter(|m| m.state() != InstanceState::Deleting);
             let missing = machines.any(|machine| !memory.nodes.contains_key(&machine.id));
-            let fresh = |at: Timestamp| now.duration_since(at).unsigned_abs() < LIST;
-            if !missing || memory.listed.is_some_and(fresh) {
+            if !missing || memory.listed.is_some_and(|at| recent(at, now, LIST)) {
                 return Ok(());
             }
             memory.listed = Some(now);
@@ -214,8 +214,8 @@ impl ExternalGrpc {
     /// What the cloud says of a group.
     async fn group(&self, id: &str, target: i32) -> Result<Group, ProviderError> {
         let now = self.clock.now();
-        let fresh = |group: &Group| now.duration_since(group.asked).unsigned_abs() < TEMPLATE;
-        let known = self.memory().groups.get(id).cloned().filter(fresh);
+        let known = self.memory().groups.get(id).cloned();
+        let known = known.filter(|group| recent(group.asked, now, TEMPLATE));
         let mut group = match known {
             Some(group) => group,
             None => {
@@ -305,14 +305,12 @@ impl ExternalGrpc {
             instances.push(Instance {
                 name: machine.id.clone(),
                 ordered: first_seen(&machine.id),
-                state: instance_state(machine),
+                state: machine.state(),
             });
         }
         // What was ordered and is not told of yet is on its way nevertheless.
-        let alive = machines
-            .iter()
-            .filter(|m| state(m) != MachineState::Deleting)
-            .count();
+        let leaves = |machine: &&wire::Machine| machine.state() == InstanceState::Deleting;
+        let alive = machines.len() - machines.iter().filter(leaves).count();
         let told = i32::try_from(alive).unwrap_or(i32::MAX);
         for n in 0..known.target.saturating_sub(told) {
             let name = format!("{}{AWAITED}{n}", group.id);
@@ -413,6 +411,10 @@ impl Provider for ExternalGrpc {
     }
 }
 
+fn recent(at: Timestamp, now: Timestamp, limit: Duration) -> bool {
+    now.duration_since(at).unsigned_abs() < limit
+}
+
 /// The cloud's words, or why they did not come.
 fn words(status: &Status) -> String {
     match (status.message(), std::error::Error::source(status)) {
@@ -441,42 +443,6 @@ fn external(id: &str, node: &Value) -> wire::ExternalNode {
             .to_owned(),
         labels: texts("labels"),
         annotations: texts("annotations"),
-    }
-}
-
-fn state(machine: &wire::Machine) -> MachineState {
-    let state = machine
-        .status
-        .as_ref()
-        .map_or(MachineState::Running, wire::MachineStatus::state);
-    match state {
-        // Servers that know no states say nothing.
-        MachineState::Unspecified => MachineState::Running,
-        state => state,
-    }
-}
-
-fn instance_state(machine: &wire::Machine) -> InstanceState {
-    let error = machine
-        .status
-        .as_ref()
-        .and_then(|status| status.error.as_ref());
-    if let Some(error) = error.filter(|error| !error.code.is_empty()) {
-        return InstanceState::Failed {
-            class: if error.class == 1 {
-                "OutOfResource"
-            } else {
-                "Other"
-            }
-            .to_owned(),
-            code: error.code.clone(),
-            message: error.message.clone(),
-        };
-    }
-    match state(machine) {
-        MachineState::Creating => InstanceState::Creating,
-        MachineState::Deleting => InstanceState::Deleting,
-        MachineState::Running | MachineState::Unspecified => InstanceState::Running,
     }
 }
 

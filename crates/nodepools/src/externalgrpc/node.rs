@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use decide::nodes::{CANDIDATE_TAINT, LEAVING_TAINT};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -90,10 +91,7 @@ pub fn example(mut node: Value, now: Timestamp) -> Option<Value> {
     node["metadata"]["labels"]["kubernetes.io/hostname"] = json!("template");
     if let Some(taints) = node["spec"]["taints"].as_array_mut() {
         let passing = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
-        let leaving = [
-            "ToBeDeletedByClusterAutoscaler",
-            "DeletionCandidateOfClusterAutoscaler",
-        ];
+        let leaving = [LEAVING_TAINT, CANDIDATE_TAINT];
         taints.retain(|taint| {
             let key = taint["key"].as_str().unwrap_or_default();
             !passing.iter().any(|prefix| key.starts_with(prefix)) && !leaving.contains(&key)
@@ -134,7 +132,7 @@ mod tests {
                 "metadata": {"name": "n", "labels": {"sku": "gpu"}},
                 "spec": {"taints": [
                     {"key": "sku", "effect": "NoSchedule"},
-                    {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"},
+                    {"key": LEAVING_TAINT, "effect": "NoSchedule"},
                 ]},
                 "status": {"conditions": [{"type": "Ready", "status": status,
                     "lastTransitionTime": "2026-01-01T00:00:00Z"}]},

@@ -116,6 +116,34 @@ pub enum MachineState {
     Deleting = 3,
 }
 
+/// Class of errors that mean a stock-out.
+const OUT_OF_RESOURCE: (i32, &str) = (1, "OutOfResource");
+/// Class of all others.
+const OTHER: (i32, &str) = (99, "Other");
+
+impl Machine {
+    /// What the cloud says about the machine.
+    pub fn state(&self) -> InstanceState {
+        let status = self.status.clone().unwrap_or_default();
+        let state = status.state();
+        if let Some(error) = status.error.filter(|error| !error.code.is_empty()) {
+            let out = error.class == OUT_OF_RESOURCE.0;
+            let class = if out { OUT_OF_RESOURCE.1 } else { OTHER.1 };
+            return InstanceState::Failed {
+                class: class.to_owned(),
+                code: error.code,
+                message: error.message,
+            };
+        }
+        match state {
+            MachineState::Creating => InstanceState::Creating,
+            MachineState::Deleting => InstanceState::Deleting,
+            // Servers that know no states say nothing.
+            MachineState::Running | MachineState::Unspecified => InstanceState::Running,
+        }
+    }
+}
+
 impl MachineState {
     /// How the protocol tells a state, and what went wrong.
     pub fn of(state: &InstanceState) -> (Self, Option<MachineError>) {
@@ -128,7 +156,8 @@ impl MachineState {
                 code,
                 message,
             } => {
-                let class = if class == "OutOfResource" { 1 } else { 99 };
+                let out = class == OUT_OF_RESOURCE.1;
+                let class = if out { OUT_OF_RESOURCE.0 } else { OTHER.0 };
                 let error = MachineError {
                     code: code.clone(),
                     message: message.clone(),
