@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use http::Request;
 use kube::Client;
-use serde_json::{Value, json};
-use support::World;
+use serde_json::json;
+use support::{World, workload};
 use tower::ServiceExt as _;
 
 /// The operator's requests in order, as `POST horizontalpodautoscalers`.
@@ -25,9 +25,10 @@ async fn with_objects(count: usize) -> (World, Vec<String>) {
     let world = World::with(json!({"values": [0]}), |cluster| {
         for n in 0..count {
             let name = format!("w-{n:03}");
-            for (resource, object) in objects(&name) {
-                cluster.create(resource, object).unwrap();
-            }
+            let [deployment, mut scaled] = workload(&name);
+            scaled["spec"]["triggers"][0]["authenticationRef"] = json!({"name": "shared"});
+            cluster.create("deployments.apps", deployment).unwrap();
+            cluster.create("scaledobjects.keda.sh", scaled).unwrap();
         }
         let many = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
             "metadata": {"name": "shared", "namespace": "default"},
@@ -53,24 +54,6 @@ async fn with_objects(count: usize) -> (World, Vec<String>) {
     world.seconds(10.0).await;
     let asked = asked.lock().unwrap().clone();
     (world, asked)
-}
-
-fn objects(name: &str) -> [(&'static str, Value); 2] {
-    let labels = json!({"app": name});
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
-    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"scaleTargetRef": {"name": name}, "minReplicaCount": 1,
-            "triggers": [{"type": "prometheus", "authenticationRef": {"name": "shared"},
-                "metadata": {"serverAddress": "http://p:9090", "query": "q", "threshold": "5"}}]}});
-    [
-        ("deployments.apps", deployment),
-        ("scaledobjects.keda.sh", scaled),
-    ]
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use cluster::Cluster;
 use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
-use support::World;
+use support::{World, workload};
 use tower::ServiceExt as _;
 
 /// A client whose next write of a ScaledObject's status comes right after
@@ -37,19 +37,9 @@ fn overtaken(
 }
 
 async fn apply(world: &World) {
-    let labels = json!({"app": "web"});
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
-    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 1,
-            "triggers": [{"type": "prometheus", "metadata": {
-                "serverAddress": "http://p:9090", "query": "q", "threshold": "5"}}]}});
-    world.apply("default", &deployment).await.unwrap();
-    world.apply("default", &scaled).await.unwrap();
+    for object in workload("web") {
+        world.apply("default", &object).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyDataStream;
 use kube::Client;
 use serde_json::{Value, json};
-use support::World;
+use support::{World, workload};
 use tokio::sync::watch;
 use tower::{BoxError, ServiceExt as _};
 
@@ -103,19 +103,9 @@ fn refusal(code: u16, message: &str) -> Response<Body> {
 }
 
 async fn apply(world: &World, name: &str) {
-    let labels = json!({"app": name});
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
-    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"scaleTargetRef": {"name": name}, "minReplicaCount": 1,
-            "triggers": [{"type": "prometheus", "metadata": {
-                "serverAddress": "http://p:9090", "query": "q", "threshold": "5"}}]}});
-    world.apply("default", &deployment).await.unwrap();
-    world.apply("default", &scaled).await.unwrap();
+    for object in workload(name) {
+        world.apply("default", &object).await.unwrap();
+    }
 }
 
 async fn hpa(world: &World, name: &str) -> Option<Value> {

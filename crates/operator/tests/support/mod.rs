@@ -316,3 +316,19 @@ fn answer(
         .status(code)
         .body(Bytes::from(body))?)
 }
+
+/// A Deployment of one replica, and a ScaledObject for it that asks a Prometheus.
+pub fn workload(name: &str) -> [Value; 2] {
+    let labels = json!({"app": name});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+    let scaled = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"scaleTargetRef": {"name": name}, "minReplicaCount": 1,
+            "triggers": [{"type": "prometheus", "metadata": {
+                "serverAddress": "http://p:9090", "query": "q", "threshold": "5"}}]}});
+    [deployment, scaled]
+}
