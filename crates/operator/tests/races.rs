@@ -7,6 +7,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cluster::Cluster;
 use http::Request;
@@ -15,23 +16,30 @@ use serde_json::{Value, json};
 use support::{World, workload};
 use tower::ServiceExt as _;
 
-/// A client whose next write of a ScaledObject's status comes right after
-/// `change`, so that its answer brings the change before the watch does.
+/// A client whose next `method` on a path that ends so comes after `change`,
+/// by so much.
 fn overtaken(
     cluster: &Cluster,
     armed: &Arc<AtomicBool>,
+    (method, end): (&'static str, &'static str),
     change: impl Fn(&Cluster) + Clone + Send + 'static,
+    by: Duration,
 ) -> Client {
     let (cluster, armed) = (cluster.clone(), Arc::clone(armed));
     let api = cluster.client_service();
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let writes = request.method() == "PATCH"
-            && request.uri().path().contains("/scaledobjects/")
-            && request.uri().path().ends_with("/status");
-        if writes && armed.swap(false, Ordering::Relaxed) {
+        let writes = request.method() == method && request.uri().path().ends_with(end);
+        let overtakes = writes && armed.swap(false, Ordering::Relaxed);
+        if overtakes {
             change(&cluster);
         }
-        api.clone().oneshot(request)
+        let api = api.clone();
+        async move {
+            if overtakes {
+                tokio::time::sleep(by).await;
+            }
+            api.oneshot(request).await
+        }
     });
     Client::new(service, "default")
 }
@@ -50,7 +58,17 @@ async fn a_deletion_beside_a_status_write_is_seen() {
         let (kind, name) = ("scaledobjects.keda.sh", "web");
         cluster.delete(kind, "default", name, how).unwrap();
     };
-    let world = World::with(json!({"values": [0]}), |c| overtaken(c, &armed, delete)).await;
+    let world = World::with(json!({"values": [0]}), |c| {
+        // The answer brings the deletion before the watch does.
+        overtaken(
+            c,
+            &armed,
+            ("PATCH", "/scaledobjects/web/status"),
+            delete,
+            Duration::ZERO,
+        )
+    })
+    .await;
     apply(&world).await;
     world.seconds(10.0).await;
     // The next poll finds load, and writes so.
@@ -78,10 +96,15 @@ async fn a_new_name_of_the_hpa_leaves_no_second_one() {
             )
             .unwrap();
     };
-    let world = World::with(json!({"values": [0]}), |c| overtaken(c, &armed, rename)).await;
+    let world = World::with(json!({"values": [0]}), |c| {
+        // The watch brings it while the HPA of the old name is being made.
+        let by = Duration::from_millis(5);
+        overtaken(c, &armed, ("POST", "/horizontalpodautoscalers"), rename, by)
+    })
+    .await;
     apply(&world).await;
     world.seconds(60.0).await;
-    assert!(!armed.load(Ordering::Relaxed), "no status was written");
+    assert!(!armed.load(Ordering::Relaxed), "no HPA was made");
     let kind = "horizontalpodautoscalers.autoscaling";
     let names: Vec<String> = world
         .cluster
