@@ -2,6 +2,7 @@
 
 mod connect;
 mod crds;
+mod daemon;
 mod doctor;
 mod explain;
 mod inout;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nodepools::externalgrpc::{CloudConfig, ExternalGrpc};
 use nodepools::{Options, Settings};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connect::{self, Cluster};
+use crate::daemon;
 
 /// Flags of the command; those of the cluster autoscaler have its names and
 /// mean the same.
@@ -79,11 +79,7 @@ impl Args {
 
 /// Runs until it is told to stop.
 pub fn run(args: Args) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    runtime.block_on(operate(args))
+    daemon::run(operate(args))
 }
 
 async fn operate(args: Args) -> Result<()> {
@@ -107,18 +103,9 @@ async fn operate(args: Args) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         cloud.address
     );
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let work = async {
-        let client = connect::patient_client(config).await?;
-        let clock = clock::Clock::system();
-        let provider = ExternalGrpc::new(channel, cloud, client.clone(), clock);
-        nodepools::run(client, clock, Arc::new(provider), options).await;
-        Ok(())
-    };
-    tokio::select! {
-        biased;
-        ended = work => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    let client = connect::patient_client(config).await?;
+    let clock = clock::Clock::system();
+    let provider = ExternalGrpc::new(channel, cloud, client.clone(), clock);
+    nodepools::run(client, clock, Arc::new(provider), options).await;
+    Ok(())
 }

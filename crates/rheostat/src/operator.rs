@@ -11,9 +11,9 @@ use operator::serve::{Certificates, ServeOptions, serve};
 use operator::{Explanations, Operator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connect::{self, Cluster};
+use crate::daemon;
 
 /// Where a pod finds its own namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -52,11 +52,7 @@ pub struct Args {
 
 /// Runs until it is told to stop.
 pub fn run(args: Args) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    runtime.block_on(operate(args))
+    daemon::run(operate(args))
 }
 
 async fn operate(args: Args) -> Result<()> {
@@ -78,13 +74,7 @@ async fn operate(args: Args) -> Result<()> {
     // The kubelet is told that this runs while the API server is waited for.
     let ready = Arc::new(AtomicBool::new(false));
     tokio::spawn(tell_health(health, Arc::clone(&ready)));
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let client = tokio::select! {
-        biased;
-        client = connect::patient_client(config) => client?,
-        _ = terminate.recv() => return Ok(()),
-        _ = tokio::signal::ctrl_c() => return Ok(()),
-    };
+    let client = connect::patient_client(config).await?;
     let clock = clock::Clock::system();
 
     let http = triggers::net::clients();
@@ -131,8 +121,6 @@ async fn operate(args: Args) -> Result<()> {
         biased;
         () = operator.run() => bail!("the operator's controller has ended"),
         never = serve(client, listener, groups, serving, clock, serves) => match never {},
-        _ = terminate.recv() => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
