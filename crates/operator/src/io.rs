@@ -99,6 +99,19 @@ pub fn message(error: &kube::Error) -> String {
     }
 }
 
+/// Why the API server cannot be spoken to, with the cure where a certificate
+/// or a credential is the reason.
+pub fn connection_error(error: &kube::Error) -> String {
+    let why = message(error);
+    if matches!(error, kube::Error::Api(status) if status.code == 401) {
+        return format!("the credentials are not accepted (have they expired?): {why}");
+    }
+    match doctor::certificate_cure(&why) {
+        Some(cure) => format!("{why} ({cure})"),
+        None => why,
+    }
+}
+
 /// Merge-patches an object and returns it.
 pub(crate) async fn patch(
     api: &Api<DynamicObject>,

@@ -38,13 +38,11 @@ use tokio::sync::{Semaphore, mpsc};
 pub use decide::scale::Explanation;
 pub use diagnosis::{diagnose, of_resource};
 pub use explain::{EXPLAIN_GROUP, EXPLAIN_VERSION, Explanations};
-pub use io::message;
+pub use io::{connection_error, message};
 
 use controller::Controller;
 use state::Shared;
 use watches::{Message, Task};
-
-pub use watches::connection_error;
 
 /// Answers requests of an aggregated API group.
 pub type Handler =

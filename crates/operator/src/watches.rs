@@ -136,7 +136,7 @@ fn trouble(error: &watcher::Error) -> Option<String> {
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => match error {
             kube::Error::Api(status) => status,
-            error => return Some(connection_error(error)),
+            error => return Some(io::connection_error(error)),
         },
         other => return Some(other.to_string()),
     };
@@ -150,19 +150,6 @@ fn trouble(error: &watcher::Error) -> Option<String> {
         401 => format!("the API server does not accept the operator's credentials: {said}"),
         _ => said.clone(),
     })
-}
-
-/// Why the API server cannot be spoken to, with the cure where a certificate
-/// or a credential is the reason.
-pub fn connection_error(error: &kube::Error) -> String {
-    let why = io::message(error);
-    if matches!(error, kube::Error::Api(status) if status.code == 401) {
-        return format!("the credentials are not accepted (have they expired?): {why}");
-    }
-    match doctor::certificate_cure(&why) {
-        Some(cure) => format!("{why} ({cure})"),
-        None => why,
-    }
 }
 
 #[cfg(test)]

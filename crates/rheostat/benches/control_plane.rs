@@ -21,6 +21,9 @@ mod prometheus;
 #[allow(dead_code)]
 #[path = "../tests/e2e/stage.rs"]
 mod stage;
+#[allow(dead_code)]
+#[path = "../tests/e2e/tls.rs"]
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};

@@ -17,13 +17,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use lab::authority::Authority;
 use lab::names::Names;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 use triggers::HttpService;
+
+use crate::tls;
 
 /// A proxy to the simulated hosts, with certificates of its own authority.
 pub struct Internet {
@@ -36,21 +36,19 @@ pub struct Internet {
 }
 
 struct Hosts {
-    issuer: Issuer<'static, KeyPair>,
+    authority: tls::Authority,
     known: Mutex<HashMap<String, Arc<ServerConfig>>>,
     names: HttpService,
 }
 
 impl Internet {
     pub async fn open(names: Names, authority: &Authority, folder: &Path) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let (ca_path, token) = (folder.join("internet.pem"), folder.join("token"));
-        std::fs::write(&ca_path, ca.self_signed(&key).unwrap().pem()).unwrap();
+        let own = tls::Authority::new();
+        let (ca, token) = (folder.join("internet.pem"), folder.join("token"));
+        std::fs::write(&ca, own.pem()).unwrap();
         std::fs::write(&token, authority.assertion()).unwrap();
         let hosts = Arc::new(Hosts {
-            issuer: Issuer::new(ca, key),
+            authority: own,
             known: Mutex::default(),
             names: names.service(),
         });
@@ -62,11 +60,7 @@ impl Internet {
                 tokio::spawn(async move { hosts.lead(socket).await });
             }
         });
-        Self {
-            proxy,
-            ca: ca_path,
-            token,
-        }
+        Self { proxy, ca, token }
     }
 }
 
@@ -108,19 +102,9 @@ impl Hosts {
 
     fn config(&self, host: &str) -> Arc<ServerConfig> {
         let mut known = self.known.lock().unwrap();
-        let made = known.entry(host.to_owned()).or_insert_with(|| {
-            let key = KeyPair::generate().unwrap();
-            let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();
-            let cert = leaf.signed_by(&key, &self.issuer).unwrap();
-            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![cert.der().clone()], key);
-            Arc::new(config.unwrap())
-        });
+        let made = known
+            .entry(host.to_owned())
+            .or_insert_with(|| Arc::new(self.authority.sign(host).server(None)));
         Arc::clone(made)
     }
 }

@@ -14,6 +14,8 @@ mod operator;
 mod prometheus;
 mod side_by_side;
 mod stage;
+mod tls;
+mod trust;
 
 use std::time::Duration;
 

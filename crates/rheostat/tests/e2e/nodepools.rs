@@ -8,16 +8,13 @@ use std::sync::Arc;
 
 use kube::Client;
 use lab::cloud::Cloud;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::operator::kubeconfig;
 use crate::stage::{DELAYS, apply, here};
+use crate::tls::Authority;
 
 /// A running planner; it is killed when this is dropped.
 pub struct Nodepools {
@@ -96,26 +93,17 @@ impl Nodepools {
 /// Serves the cloud to whoever has a certificate of the authority that is made
 /// here, and writes the cloud config of one who has.
 async fn open(cloud: Cloud, folder: &Path) -> PathBuf {
-    let key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = authority.self_signed(&key).unwrap();
-    let issuer = Issuer::new(authority, key);
-    let sign = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (leaf.signed_by(&key, &issuer).unwrap(), key)
-    };
+    let authority = Authority::new();
     let file = |name: &str, text: String| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let (cert, key) = sign("client");
+    let client = authority.sign("client");
     let files = [
-        ("cacert", file("cloud-ca.pem", ca.pem())),
-        ("cert", file("cloud-client.pem", cert.pem())),
-        ("key", file("cloud-client.key", key.serialize_pem())),
+        ("cacert", file("cloud-ca.pem", authority.pem())),
+        ("cert", file("cloud-client.pem", client.certificate.pem())),
+        ("key", file("cloud-client.key", client.key.serialize_pem())),
     ];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -127,19 +115,7 @@ async fn open(cloud: Cloud, folder: &Path) -> PathBuf {
     );
     let config = PathBuf::from(file("cloud.yaml", text));
 
-    let (cert, key) = sign("localhost");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut trusted = RootCertStore::empty();
-    trusted.add(ca.der().clone()).unwrap();
-    let only_ours =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(&provider));
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(only_ours.build().unwrap())
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
+    let mut tls = authority.sign("localhost").server(Some(&authority));
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     tokio::spawn(async move {

@@ -2,8 +2,6 @@
 //! or that is not there: it says so with the cure, goes on asking, and works as
 //! soon as it can, all in one process.
 
-#![allow(clippy::unwrap_used)]
-
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,13 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use crate::tls::Authority;
 
 /// Which certificate the API server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,40 +103,17 @@ impl Process {
     }
 }
 
-/// An authority and its certificate as PEM.
-fn authority() -> (Issuer<'static, KeyPair>, String) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let pem = params.self_signed(&key).unwrap().pem();
-    (Issuer::new(params, key), pem)
-}
-
-fn server_config(issuer: &Issuer<'static, KeyPair>, until: i32) -> Arc<ServerConfig> {
-    let key = KeyPair::generate().unwrap();
-    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    leaf.not_after = date_time_ymd(until, 1, 1);
-    let cert = leaf.signed_by(&key, issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key);
-    Arc::new(config.unwrap())
-}
-
 /// Stands before the API server at `upstream` with certificates of its own; a
 /// change ends every connection, as a restart does.
 async fn front(upstream: String, lab: Arc<rustls::ClientConfig>) -> Front {
-    let (ours, pem) = authority();
-    let (theirs, _) = authority();
-    let configs = [
-        server_config(&ours, 2090),
-        server_config(&ours, 2020),
-        server_config(&theirs, 2090),
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let host = "127.0.0.1";
+    let leaves = [
+        ours.sign(host),
+        ours.sign_until(host, 2020),
+        theirs.sign(host),
     ];
+    let configs = leaves.map(|leaf| Arc::new(leaf.server(None)));
     let (shows, shown) = watch::channel(Shows::Nothing);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -168,7 +142,7 @@ async fn front(upstream: String, lab: Arc<rustls::ClientConfig>) -> Front {
     });
     Front {
         address,
-        pem,
+        pem: ours.pem(),
         shows,
     }
 }
